@@ -218,6 +218,7 @@ pub mod futures;
 #[cfg(feature = "hyper")]
 mod hyper;
 mod listener;
+mod retry;
 mod setup;
 mod socket;
 mod stream;

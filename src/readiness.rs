@@ -18,7 +18,8 @@
 //! call would have blocked, because a pipe may have a new writer.
 //!
 //! Proof that no wake is lost. An operation waits only after it has set `WAITED` by a
-//! read-modify-write that saw none of the other bits but `URGENT`, under the lock of its list. An
+//! read-modify-write that saw none of the bits it waits for, under the lock of its list. These are
+//! all but `URGENT` and `WAITED`; a pause between two attempts waits for `OVER` and `CLOSED`. An
 //! event that is later in the modification order of the word clears `WAITED`, and then acquires the
 //! lock: it finds the operation. If the event is earlier, the operation has seen its bits, and does
 //! not wait.
@@ -231,19 +232,29 @@ impl Direction {
     /// Registers the task of `cx`, so that the next event wakes it. Returns false if there is
     /// nothing to wait for: then the operation continues.
     pub(crate) fn watch(&self, watch: &mut Watch, cx: &Context<'_>) -> bool {
+        self.watch_for(NO_WAIT, watch, cx)
+    }
+
+    /// As [`watch`](Self::watch), but waits for the end of the runtime, or the close of the
+    /// listener. Other events wake the task as well.
+    pub(crate) fn watch_end(&self, watch: &mut Watch, cx: &Context<'_>) -> bool {
+        self.watch_for(OVER | CLOSED, watch, cx)
+    }
+
+    fn watch_for(&self, bits: u8, watch: &mut Watch, cx: &Context<'_>) -> bool {
         let watchers = self.watchers.get_or_init(|| Arc::new(Watchers::new()));
         watch.register(|| watchers.clone(), cx);
         // After the registration, so that the event that clears the bit finds it.
-        let waits = self.begin_wait();
+        let waits = self.begin_wait(bits);
         if !waits {
             watch.end();
         }
         waits
     }
 
-    /// Sets `WAITED`. Returns false if there is nothing to wait for.
-    fn begin_wait(&self) -> bool {
-        self.word.fetch_or(WAITED, Ordering::AcqRel) & NO_WAIT == 0
+    /// Sets `WAITED`. Returns false if there is nothing to wait for: one of these bits is set.
+    fn begin_wait(&self, bits: u8) -> bool {
+        self.word.fetch_or(WAITED, Ordering::AcqRel) & bits == 0
     }
 }
 
@@ -291,7 +302,7 @@ impl Resource<()> for Wait<'_> {
     // Safety of this and the next two functions: the contract of the trait.
     unsafe fn enqueue(&self, waiter: &Waiter<()>) -> bool {
         let mut queue = self.direction.queue.lock();
-        if !self.direction.begin_wait() {
+        if !self.direction.begin_wait(NO_WAIT) {
             return true;
         }
         // SAFETY: passed on to the caller.

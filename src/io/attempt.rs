@@ -146,7 +146,7 @@ fn closed() -> io::Error {
 
 /// Returns `None`, because the operation must wait; or an error in a forked process, where no
 /// thread polls and so no operation can wait.
-fn wait<T>() -> Option<io::Result<T>> {
+pub(crate) fn wait<T>() -> Option<io::Result<T>> {
     fork::check().err().map(Err)
 }
 

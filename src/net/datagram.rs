@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::io::attempt::{Called, Operation};
+use crate::io::attempt::{Called, Operation, attempt, wait};
 use crate::readiness::Direction;
 use crate::sources::{Registered, Registrable};
 
@@ -11,6 +11,8 @@ pub(crate) trait Datagrams: Registrable {
     /// The address that a datagram comes from; `Target` is the address that it is sent to.
     type Source;
     type Target<'a>: Copy;
+    /// True if an event tells when a target has room: the socket waits only for room of its own.
+    const EVENTS_OF_TARGETS: bool;
 
     fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, Self::Source)>;
     fn recv(&self, buffer: &mut [u8]) -> io::Result<usize>;
@@ -77,14 +79,34 @@ impl<'a, S: Datagrams> Operation<'a> for Transmit<'a, S> {
         };
         sent.map(Called::once)
     }
+
+    /// Returns the error `WouldBlock` if the target has no room and no event will tell of it. An
+    /// attempt that fails makes the socket itself ready again, so that says nothing.
+    fn attempt(&mut self, forced: bool) -> Option<io::Result<usize>> {
+        let is_told = S::EVENTS_OF_TARGETS || self.target.is_none();
+        let sent = attempt(self.direction(), forced || !is_told, || self.call());
+        if sent.is_some() || is_told || forced {
+            return sent;
+        }
+        wait().or_else(|| Some(Err(io::ErrorKind::WouldBlock.into())))
+    }
 }
+
+impl<S: Datagrams> Clone for Transmit<'_, S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S: Datagrams> Copy for Transmit<'_, S> {}
 
 /// Implements [`Datagrams`] for a socket of mio, whose methods have the same names.
 macro_rules! datagrams {
-    ($socket:ty, $source:ty, $target:ty) => {
+    ($socket:ty, $source:ty, $target:ty, $events_of_targets:literal) => {
         impl $crate::net::datagram::Datagrams for $socket {
             type Source = $source;
             type Target<'a> = $target;
+            const EVENTS_OF_TARGETS: bool = $events_of_targets;
 
             fn recv_from(&self, buffer: &mut [u8]) -> ::std::io::Result<(usize, $source)> {
                 self.recv_from(buffer)

@@ -5,21 +5,17 @@ use std::future::Future;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::panic::Location;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
-use pin_project_lite::pin_project;
 use socket2::Domain;
 
 use super::addr::{ToSocketAddrs, each_addr};
+use super::retry::Retrying;
 use super::setup::{self, AsSocket};
 use super::stream::TcpStream;
-use crate::io::attempt::{Attempts, Called, Operation, attempt_now, future};
+use crate::io::attempt::{Called, Operation, attempt_now, future};
 use crate::readiness::Direction;
 use crate::sources::{Registered, Registrable, Sources};
-use crate::time::{Sleep, sleep};
 
 /// The backlog of [`TcpListener::bind`]: the most connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
@@ -158,7 +154,7 @@ impl TcpListener {
     /// ```
     #[track_caller]
     pub fn accept(&self) -> Accept<'_> {
-        Accept { future: Accepting::new(AcceptOne { socket: &self.socket }, Location::caller()) }
+        Accept { future: Retrying::new(AcceptOne { socket: &self.socket }, Location::caller()) }
     }
 
     /// Accepts a connection without waiting.
@@ -364,7 +360,7 @@ pub(super) fn accepted<S: Registrable, T>(
 }
 
 /// Returns true if the error means that there is no descriptor, or no memory, for a connection.
-fn is_exhausted(error: &io::Error) -> bool {
+pub(super) fn is_exhausted(error: &io::Error) -> bool {
     #[cfg(unix)]
     let is_known = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::ENOSPC]
         .map(Some)
@@ -377,53 +373,24 @@ fn is_exhausted(error: &io::Error) -> bool {
     is_known
 }
 
-/// The first and the longest delay after which an accept is tried again when the process is out of
-/// descriptors or memory: those of Go's `http.Server`.
-const FIRST_DELAY: Duration = Duration::from_millis(5);
-const LONGEST_DELAY: Duration = Duration::from_secs(1);
+/// Out of descriptors or memory, an accept is tried again after the delays of Go's `http.Server`.
+macro_rules! accept_again {
+    ($operation:ty) => {
+        impl<'a> $crate::net::retry::Retry<'a> for $operation {
+            const FIRST_DELAY: ::std::time::Duration = ::std::time::Duration::from_millis(5);
+            const LONGEST_DELAY: ::std::time::Duration = ::std::time::Duration::from_secs(1);
+            const SEES_END: bool = true;
 
-pin_project! {
-    /// The future of an [`Operation`] that accepts. If the process is out of descriptors or memory,
-    /// it tries again after a delay.
-    pub(super) struct Accepting<'a, O> {
-        #[pin]
-        attempts: Attempts<'a, O>,
-        operation: O,
-        site: &'static Location<'static>,
-        #[pin]
-        backoff: Option<Sleep>,
-        delay: Duration,
-    }
-}
-
-impl<'a, O: Operation<'a> + Copy> Accepting<'a, O> {
-    pub(super) fn new(operation: O, site: &'static Location<'static>) -> Self {
-        let attempts = Attempts::new(operation, site);
-        Self { attempts, operation, site, backoff: None, delay: FIRST_DELAY }
-    }
-}
-
-impl<'a, O: Operation<'a> + Copy> Future for Accepting<'a, O> {
-    type Output = io::Result<O::Output>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        loop {
-            if let Some(backoff) = this.backoff.as_mut().as_pin_mut() {
-                ready!(backoff.poll(cx));
-                this.backoff.set(None);
-            }
-            match ready!(this.attempts.as_mut().poll(cx)) {
-                Err(error) if is_exhausted(&error) => {
-                    this.backoff.set(Some(sleep(*this.delay)));
-                    *this.delay = (*this.delay * 2).min(LONGEST_DELAY);
-                    this.attempts.set(Attempts::new(*this.operation, this.site));
-                }
-                accepted => return Poll::Ready(accepted),
+            fn may_pass(error: &::std::io::Error) -> bool {
+                $crate::net::listener::is_exhausted(error)
             }
         }
-    }
+    };
 }
+#[cfg(unix)]
+pub(super) use accept_again;
+
+accept_again!(AcceptOne<'a>);
 
 future! {
     /// The future of [`TcpListener::accept`].
@@ -444,5 +411,5 @@ future! {
     /// })
     /// # }
     /// ```
-    Accept<'a>: Accepting<'a, AcceptOne<'a>> => io::Result<(TcpStream, SocketAddr)>
+    Accept<'a>: Retrying<'a, AcceptOne<'a>> => io::Result<(TcpStream, SocketAddr)>
 }

@@ -45,14 +45,7 @@ pin_project! {
 impl<'a, O: Retry<'a>> Retrying<'a, O> {
     pub(super) fn new(operation: O, site: &'static Location<'static>) -> Self {
         let attempts = Attempts::new(operation, site);
-        Self {
-            attempts,
-            operation,
-            site,
-            pause: None,
-            delay: O::FIRST_DELAY,
-            watch: Watch::NONE,
-        }
+        Self { attempts, operation, site, pause: None, delay: O::FIRST_DELAY, watch: Watch::NONE }
     }
 }
 
@@ -63,8 +56,7 @@ impl<'a, O: Retry<'a>> Future for Retrying<'a, O> {
         let mut this = self.project();
         loop {
             if let Some(pause) = this.pause.as_mut().as_pin_mut() {
-                let watches =
-                    O::SEES_END && !coop::tries_once(cx) && !coop::is_last(cx.waker());
+                let watches = O::SEES_END && !coop::tries_once(cx) && !coop::is_last(cx.waker());
                 if !watches || this.operation.direction().watch_end(this.watch, cx) {
                     ready!(pause.poll(cx));
                     this.watch.end();

@@ -696,7 +696,7 @@ impl fmt::Debug for UdpSocket {
     }
 }
 
-datagrams!(mio::net::UdpSocket, SocketAddr, SocketAddr);
+datagrams!(mio::net::UdpSocket, SocketAddr, SocketAddr, true);
 
 pub(crate) struct Peeking<'a> {
     socket: &'a Socket,

@@ -11,13 +11,15 @@ use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use super::bytes::{
     Read, ReadExact, ReadInto, ReadIntoAll, Write, WriteAll, WriteFrom, WriteFromAll, bytes,
 };
 use super::connect::Connect;
 use super::datagram::{Receive, ReceiveFrom, Transmit, datagrams};
-use super::listener::{Accepting, accepted, close};
+use super::listener::{accept_again, accepted, close};
+use super::retry::{Retry, Retrying};
 use super::stream::{Watches, connected, stream};
 use crate::io::attempt::{
     Attempts, Called, Operation, attempt_now, future, operation, poll_attempt,
@@ -398,9 +400,7 @@ impl UnixListener {
     /// ```
     #[track_caller]
     pub fn accept(&self) -> UnixAccept<'_> {
-        UnixAccept {
-            future: Accepting::new(AcceptOne { socket: &self.socket }, Location::caller()),
-        }
+        UnixAccept { future: Retrying::new(AcceptOne { socket: &self.socket }, Location::caller()) }
     }
 
     /// Accepts a connection without waiting, as
@@ -484,9 +484,11 @@ impl<'a> Operation<'a> for AcceptOne<'a> {
     }
 }
 
+accept_again!(AcceptOne<'a>);
+
 future! {
     /// The future of [`UnixListener::accept`].
-    UnixAccept<'a>: Accepting<'a, AcceptOne<'a>> => io::Result<(UnixStream, SocketAddr)>
+    UnixAccept<'a>: Retrying<'a, AcceptOne<'a>> => io::Result<(UnixStream, SocketAddr)>
 }
 
 type Datagrams = Registered<mio::net::UnixDatagram>;
@@ -771,6 +773,9 @@ impl UnixDatagram {
 
     /// Sends a datagram to the socket at `path` and returns its length.
     ///
+    /// If that socket has no room, this tries again after a delay, of 50 milliseconds at most,
+    /// because the system does not tell when there is room. It does for [`send`](Self::send).
+    ///
     /// # Cancellation
     ///
     /// The datagram has not been sent.
@@ -797,10 +802,7 @@ impl UnixDatagram {
     /// ```
     #[track_caller]
     pub fn send_to<'a>(&'a self, bytes: &'a [u8], path: &'a Path) -> UnixSend<'a> {
-        UnixSend::new(
-            Transmit { socket: &self.socket, bytes, target: Some(path) },
-            Location::caller(),
-        )
+        self.transmit(bytes, Some(path), Location::caller())
     }
 
     /// Sends a datagram to the [connected](Self::connect) socket and returns its length.
@@ -829,7 +831,17 @@ impl UnixDatagram {
     /// ```
     #[track_caller]
     pub fn send<'a>(&'a self, bytes: &'a [u8]) -> UnixSend<'a> {
-        UnixSend::new(Transmit { socket: &self.socket, bytes, target: None }, Location::caller())
+        self.transmit(bytes, None, Location::caller())
+    }
+
+    fn transmit<'a>(
+        &'a self,
+        bytes: &'a [u8],
+        target: Option<&'a Path>,
+        site: &'static Location<'static>,
+    ) -> UnixSend<'a> {
+        let operation = Transmit { socket: &self.socket, bytes, target };
+        UnixSend { future: Retrying::new(operation, site) }
     }
 
     /// Receives a datagram and its sender without waiting.
@@ -981,7 +993,7 @@ impl fmt::Debug for UnixDatagram {
     }
 }
 
-datagrams!(mio::net::UnixDatagram, SocketAddr, &'a Path);
+datagrams!(mio::net::UnixDatagram, SocketAddr, &'a Path, false);
 
 operation! {
     /// The future of [`UnixDatagram::recv_from`].
@@ -991,7 +1003,19 @@ operation! {
     /// The future of [`UnixDatagram::recv`].
     UnixRecv<'a> = Receive<'a, mio::net::UnixDatagram> => io::Result<usize>
 }
-operation! {
+future! {
     /// The future of [`UnixDatagram::send`] and [`UnixDatagram::send_to`].
-    UnixSend<'a> = Transmit<'a, mio::net::UnixDatagram> => io::Result<usize>
+    UnixSend<'a>: Retrying<'a, Transmit<'a, mio::net::UnixDatagram>> => io::Result<usize>
+}
+
+/// A target without room is tried again.
+impl<'a> Retry<'a> for Transmit<'a, mio::net::UnixDatagram> {
+    const FIRST_DELAY: Duration = Duration::from_millis(1);
+    const LONGEST_DELAY: Duration = Duration::from_millis(50);
+    // Each attempt causes an event.
+    const SEES_END: bool = false;
+
+    fn may_pass(error: &io::Error) -> bool {
+        error.kind() == io::ErrorKind::WouldBlock
+    }
 }

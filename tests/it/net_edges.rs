@@ -1,15 +1,61 @@
 //! Readiness that is not there: full peers, idle streams, empty buffers, forked processes.
 
 use std::io;
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
-use gopark::Runtime;
-use gopark::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use gopark::net::{TcpListener, TcpStream, UnixDatagram, UnixListener, UnixStream};
+use gopark::{Runtime, time};
 
-use crate::util::isolated;
+use crate::net_bad_days::exhaust;
+use crate::util::{Wakes, isolated, no_hang};
 
 /// A path for a socket of the test.
 fn path(name: &str) -> std::path::PathBuf {
     std::env::temp_dir().join(format!("gopark-{name}-{}", std::process::id()))
+}
+
+/// A bug: a `sendto` that finds the peer's queue full frees its buffer, and the system reports that
+/// the sender can be written. The operation was woken, tried again, caused the next event, and so
+/// on: it used a whole core.
+#[test]
+fn a_send_to_a_full_peer_tries_a_few_times() {
+    no_hang(|| {
+        gopark::block_on(async {
+            let path = path("full-peer");
+            let peer = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+            peer.set_nonblocking(true).unwrap();
+            let socket = UnixDatagram::unbound().unwrap();
+            while socket.try_send_to(b"x", &path).is_ok() {}
+
+            let polls = AtomicUsize::new(0);
+            let mut send = pin!(socket.send_to(b"y", &path));
+            let counts = std::future::poll_fn(|cx| {
+                polls.fetch_add(1, Relaxed);
+                send.as_mut().poll(cx)
+            });
+            assert!(time::timeout(Duration::from_millis(100), counts).await.is_err());
+            assert!(polls.load(Relaxed) < 50, "{polls:?} polls");
+            gopark::select! {
+                _ = socket.send_to(b"z", &path) => panic!("there is no room"),
+                default => {}
+            }
+
+            // Once there is room, it sends.
+            let received = || {
+                std::iter::from_fn(|| {
+                    let mut byte = [0];
+                    peer.recv(&mut byte).ok().map(|_| byte)
+                })
+            };
+            assert!(received().all(|byte| byte == *b"x"));
+            assert_eq!(send.await.unwrap(), 1);
+            assert!(received().eq([*b"y"]));
+            std::fs::remove_file(&path).unwrap();
+        });
+    });
 }
 
 /// A bug: the child of a fork accepted a connection and registered it with the poller that it
@@ -45,6 +91,28 @@ fn a_forked_child_accepts_no_connection() {
             tcp.try_accept().unwrap();
             unix.try_accept().unwrap();
             std::fs::remove_file(path).unwrap();
+        });
+    });
+}
+
+/// A bug: an accept that waited for a free descriptor did not see the close of its listener.
+#[test]
+fn an_accept_without_descriptors_sees_the_close() {
+    isolated(|| {
+        gopark::block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let _all = exhaust();
+            let (wakes, waker) = Wakes::new();
+            let mut cx = Context::from_waker(&waker);
+            let mut accept = pin!(listener.accept());
+            assert!(accept.as_mut().poll(&mut cx).is_pending());
+            // The delay has just begun.
+            let before = wakes.count();
+            listener.close();
+            assert!(wakes.count() > before, "the close wakes nothing");
+            let Poll::Ready(Err(error)) = accept.poll(&mut cx) else { panic!("not closed") };
+            assert_eq!(error.kind(), io::ErrorKind::NotConnected);
         });
     });
 }
