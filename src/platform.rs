@@ -130,13 +130,13 @@ pub(crate) fn wait_readable(fd: libc::c_int, limit: Duration) {
     unsafe { libc::ppoll(&raw mut poll, 1, &raw const limit, std::ptr::null()) };
 }
 
-/// Returns true if the descriptor can be read, or written, now.
+/// Returns true if the descriptor can be read, or written, now, or if the system cannot tell.
 #[cfg(all(feature = "net", unix))]
 pub(crate) fn is_ready(fd: libc::c_int, writes: bool) -> bool {
     let events = if writes { libc::POLLOUT } else { libc::POLLIN };
     let mut poll = libc::pollfd { fd, events, revents: 0 };
     // SAFETY: one descriptor, and no wait.
-    unsafe { libc::poll(&raw mut poll, 1, 0) > 0 }
+    unsafe { libc::poll(&raw mut poll, 1, 0) != 0 }
 }
 
 /// Returns the local and the peer address of an internet socket.

@@ -78,7 +78,7 @@ pub(crate) trait Operation<'a> {
     }
 }
 
-/// Waits for readiness without consuming it.
+/// Waits for readiness without consuming it. Its system call asks whether the descriptor is ready.
 pub(crate) struct BeReady<'a> {
     direction: &'a Direction,
     fd: Fd,
@@ -110,13 +110,15 @@ impl<'a> Operation<'a> for BeReady<'a> {
         }
     }
 
+    /// Without an event nothing is known, as for a new socket. So the attempt of the trait asks the
+    /// system. This system cannot be asked.
+    #[cfg(not(unix))]
     fn attempt(&mut self, forced: bool) -> Option<io::Result<()>> {
         match self.direction.peek() {
             Next::Over => Some(Err(over())),
             Next::Closed => Some(Err(closed())),
             Next::Try(_) => Some(Ok(())),
-            // No task waits for the poller, so ask the system.
-            Next::Wait if forced => self.call().ok().map(|_| Ok(())),
+            Next::Wait if forced => None,
             Next::Wait => wait(),
         }
     }
@@ -124,7 +126,6 @@ impl<'a> Operation<'a> for BeReady<'a> {
 
 #[cfg(unix)]
 use crate::platform::is_ready;
-/// This system cannot be asked.
 #[cfg(not(unix))]
 fn is_ready((): Fd, _: bool) -> bool {
     false

@@ -139,9 +139,6 @@ impl<T: AsFd> Async<T> {
 
     /// Waits until something may be read.
     ///
-    /// Read with [`try_read_with`](Self::try_read_with) then: a read that bypasses it cannot report
-    /// that the descriptor is drained, so the next wait returns at once.
-    ///
     /// # Cancellation
     ///
     /// Nothing is lost.

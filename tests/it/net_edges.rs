@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_lite::future::poll_once;
 use gopark::net::{TcpListener, TcpStream, UnixDatagram, UnixListener, UnixStream};
 use gopark::{Runtime, time};
+use socket2::{Domain, Socket, Type};
 
 use crate::net_bad_days::exhaust;
 use crate::util::{Wakes, isolated, no_hang};
@@ -91,6 +93,58 @@ fn a_forked_child_accepts_no_connection() {
             tcp.try_accept().unwrap();
             unix.try_accept().unwrap();
             std::fs::remove_file(path).unwrap();
+        });
+    });
+}
+
+/// A bug: before the first event the crate takes every socket for ready, and `readable` believed
+/// it.
+#[test]
+fn a_new_idle_stream_is_not_readable() {
+    no_hang(|| {
+        gopark::block_on(async {
+            let (a, b) = UnixStream::pair().unwrap();
+            let mut readable = pin!(b.readable());
+            assert!(poll_once(readable.as_mut()).await.is_none());
+            a.write_all(b"x").await.unwrap();
+            readable.await.unwrap();
+            // It consumes nothing.
+            b.readable().await.unwrap();
+            assert_eq!(b.try_read(&mut [0; 8]).unwrap(), 1);
+            assert!(poll_once(b.readable()).await.is_none());
+            b.writable().await.unwrap();
+        });
+    });
+}
+
+/// A bug: as above, so a connect in progress looked like one that had succeeded.
+#[test]
+fn a_connect_in_progress_is_not_writable() {
+    no_hang(|| {
+        gopark::block_on(async {
+            let new = || Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            let listener = new();
+            listener.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+            listener.listen(0).unwrap();
+            let address = listener.local_addr().unwrap();
+            // The listener's queue is full after a few of them: the last one is not answered.
+            let mut clients: Vec<_> = std::iter::repeat_with(|| {
+                let client = new();
+                client.set_nonblocking(true).unwrap();
+                let error = client.connect(&address).unwrap_err();
+                assert_eq!(error.raw_os_error(), Some(libc::EINPROGRESS));
+                client
+            })
+            .take(8)
+            .collect();
+            let client = TcpStream::from_std(clients.pop().unwrap().into()).unwrap();
+            let mut writable = pin!(client.writable());
+            assert!(poll_once(writable.as_mut()).await.is_none());
+            // The system tries again, and is refused.
+            drop(listener);
+            writable.await.unwrap();
+            let error = client.take_error().unwrap().unwrap();
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
         });
     });
 }
