@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
@@ -39,3 +40,16 @@ pub(super) fn options(socket: &impl AsSocket) -> SockRef<'_> {
 pub(super) use std::os::fd::AsFd as AsSocket;
 #[cfg(windows)]
 pub(super) use std::os::windows::io::AsSocket;
+
+/// Returns the time, rounded up to whole seconds.
+pub(super) fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0))
+}
+
+/// Sets `SO_LINGER`. The longest time is what every system accepts.
+pub(super) fn set_linger(socket: &Socket, linger: Option<Duration>) -> io::Result<()> {
+    const LONGEST: u64 = 32_767;
+    // Some systems count seconds, and would take a part of one for zero.
+    let rounded = |time| Duration::from_secs(whole_seconds(time).min(LONGEST));
+    socket.set_linger(linger.map(rounded))
+}

@@ -146,12 +146,6 @@ impl TcpSocket {
         nodelay, set_nodelay(bool) = tcp_nodelay, set_tcp_nodelay;
         "assert!(!socket.nodelay()?);",
         "socket.set_nodelay(true)?;\nassert!(socket.nodelay()?);";
-        /// Returns `SO_LINGER`: how long a close waits for unsent data.
-        linger, set_linger(Option<Duration>) = linger, set_linger;
-        "assert_eq!(socket.linger()?, None);",
-        "let second = std::time::Duration::from_secs(1);\n\
-         socket.set_linger(Some(second))?;\n\
-         assert_eq!(socket.linger()?, Some(second));";
         /// Returns `SO_SNDBUF`, in bytes. Linux doubles the value that is set.
         send_buffer_size, set_send_buffer_size(usize) = send_buffer_size, set_send_buffer_size;
         "assert_ne!(socket.send_buffer_size()?, 0);",
@@ -160,6 +154,46 @@ impl TcpSocket {
         recv_buffer_size, set_recv_buffer_size(usize) = recv_buffer_size, set_recv_buffer_size;
         "assert_ne!(socket.recv_buffer_size()?, 0);",
         "socket.set_recv_buffer_size(4096)?;\nassert!(socket.recv_buffer_size()? >= 4096);";
+    }
+
+    /// Returns `SO_LINGER`: how long a close waits for unsent data.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the system call fails.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// let socket = gopark::net::TcpSocket::new_v4()?;
+    /// assert_eq!(socket.linger()?, None);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn linger(&self) -> io::Result<Option<Duration>> {
+        self.socket.linger()
+    }
+
+    /// Sets [`linger`](Self::linger) for the connection, as
+    /// [`TcpStream::set_linger`] does.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the system call fails.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// let socket = gopark::net::TcpSocket::new_v4()?;
+    /// socket.set_linger(Some(std::time::Duration::from_millis(1500)))?;
+    /// assert_eq!(socket.linger()?, Some(std::time::Duration::from_secs(2)));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn set_linger(&self, linger: Option<Duration>) -> io::Result<()> {
+        setup::set_linger(&self.socket, linger)
     }
 
     /// Sets `SO_REUSEPORT`: several sockets can listen at one address.

@@ -962,13 +962,18 @@ impl TcpStream {
         setup::options(self).linger()
     }
 
-    /// Sets [`linger`](Self::linger). With `Some(Duration::ZERO)` a close resets the connection.
+    /// Sets [`linger`](Self::linger). With `Some(Duration::ZERO)` a close resets the connection and
+    /// discards unsent data.
+    ///
+    /// The time is rounded up to whole seconds, and limited to 32 767 of them. A drop of the last
+    /// clone with unsent data then blocks its *thread* until the data is acknowledged or the time
+    /// is over, although the socket is non-blocking: drop it in [`unblock`](crate::unblock()).
     ///
     /// # Errors
     ///
     /// Returns an error if the system call fails.
     pub fn set_linger(&self, linger: Option<Duration>) -> io::Result<()> {
-        setup::options(self).set_linger(linger)
+        setup::set_linger(&setup::options(self), linger)
     }
 }
 

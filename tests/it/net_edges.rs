@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_lite::future::poll_once;
-use gopark::net::{TcpListener, TcpStream, UnixDatagram, UnixListener, UnixStream};
+use gopark::net::{TcpListener, TcpSocket, TcpStream, UnixDatagram, UnixListener, UnixStream};
 use gopark::{Runtime, time};
 use socket2::{Domain, Socket, Type};
 
@@ -145,6 +145,32 @@ fn a_connect_in_progress_is_not_writable() {
             writable.await.unwrap();
             let error = client.take_error().unwrap().unwrap();
             assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        });
+    });
+}
+
+/// A bug: less than a second became zero, with which a close discards unsent data and resets the
+/// connection; a time of many years wrapped.
+#[test]
+fn a_linger_is_rounded_up_and_capped() {
+    no_hang(|| {
+        gopark::block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let socket = TcpSocket::new_v4().unwrap();
+            let check = |set: Option<Duration>, got: Option<Duration>| {
+                stream.set_linger(set).unwrap();
+                assert_eq!(stream.linger().unwrap(), got, "{set:?}");
+                socket.set_linger(set).unwrap();
+                assert_eq!(socket.linger().unwrap(), got, "{set:?}");
+            };
+            let seconds = |n| Some(Duration::from_secs(n));
+            check(Some(Duration::from_millis(900)), seconds(1));
+            check(Some(Duration::from_millis(2_001)), seconds(3));
+            check(seconds(0), seconds(0));
+            check(Some(Duration::MAX), seconds(32_767));
+            check(seconds(1 << 32), seconds(32_767));
+            check(None, None);
         });
     });
 }
