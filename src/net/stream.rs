@@ -913,12 +913,17 @@ impl TcpStream {
     }
 
     /// Sets the idle time after which the system asks the peer whether it is still there; `None`:
-    /// never. Go: `SetKeepAlivePeriod`, `SetKeepAlive(false)`.
+    /// never. Go: `SetKeepAliveConfig`, `SetKeepAlive(false)`.
     ///
-    /// If the peer does not answer several times, reads and writes fail with
-    /// [`TimedOut`](io::ErrorKind::TimedOut). Without it, a read from a peer that has vanished
-    /// waits forever. Go sets 15 seconds by default; this crate, like the other Rust crates, sets
-    /// none. The time is rounded up to whole seconds. OpenBSD and Haiku have a fixed time.
+    /// A peer that does not answer is asked again after the same time, or after 15 seconds if that
+    /// is less. If it has not answered several times, on Linux 9, reads and writes fail with
+    /// [`TimedOut`](io::ErrorKind::TimedOut). So with 15 seconds a peer that has vanished is found
+    /// after two and a half minutes. While written data is not acknowledged, the system does not
+    /// ask, but sends the data again, on Linux for a quarter of an hour.
+    ///
+    /// Without it, a read from a peer that has vanished waits forever. Go's default is 15 seconds,
+    /// with the same behaviour; this crate, like the other Rust crates, sets none. The time is
+    /// rounded up to whole seconds. OpenBSD and Haiku have fixed times.
     ///
     /// # Errors
     ///
@@ -945,11 +950,19 @@ impl TcpStream {
     pub fn set_keepalive_time(&self, idle: Option<Duration>) -> io::Result<()> {
         let options = setup::options(self);
         let Some(idle) = idle else { return options.set_keepalive(false) };
-        let seconds = idle.as_secs().saturating_add(u64::from(idle.subsec_nanos() > 0)).max(1);
-        let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(seconds));
-        // Windows sets both at once; a second is its default.
-        #[cfg(windows)]
-        let keepalive = keepalive.with_interval(Duration::from_secs(1));
+        let idle = Duration::from_secs(setup::whole_seconds(idle).max(1));
+        let keepalive = TcpKeepalive::new().with_time(idle);
+        #[cfg(any(
+            windows,
+            target_os = "linux",
+            target_os = "android",
+            target_os = "illumos",
+            target_vendor = "apple",
+            target_os = "freebsd",
+            target_os = "netbsd",
+            target_os = "dragonfly",
+        ))]
+        let keepalive = keepalive.with_interval(idle.min(Duration::from_secs(15)));
         options.set_tcp_keepalive(&keepalive)
     }
 

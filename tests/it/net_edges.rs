@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_lite::future::poll_once;
 use gopark::net::{TcpListener, TcpSocket, TcpStream, UnixDatagram, UnixListener, UnixStream};
 use gopark::{Runtime, time};
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::net_bad_days::exhaust;
 use crate::util::{Wakes, isolated, no_hang};
@@ -193,6 +193,25 @@ fn an_accept_without_descriptors_sees_the_close() {
             assert!(wakes.count() > before, "the close wakes nothing");
             let Poll::Ready(Err(error)) = accept.poll(&mut cx) else { panic!("not closed") };
             assert_eq!(error.kind(), io::ErrorKind::NotConnected);
+        });
+    });
+}
+
+/// A bug: the first question came after the idle time, and the others after 75 seconds each, so
+/// that a peer that had vanished was found after eleven minutes.
+#[test]
+fn keepalive_asks_again_soon() {
+    no_hang(|| {
+        gopark::block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let seconds = Duration::from_secs;
+            for (idle, interval) in [(15, 15), (5, 5), (3600, 15)] {
+                stream.set_keepalive_time(Some(seconds(idle))).unwrap();
+                assert_eq!(stream.keepalive_time().unwrap(), Some(seconds(idle)));
+                let options = SockRef::from(&stream);
+                assert_eq!(options.tcp_keepalive_interval().unwrap(), seconds(interval));
+            }
         });
     });
 }
