@@ -64,11 +64,21 @@ pub(crate) trait Operation<'a> {
 
     fn call(&mut self) -> io::Result<Called<Self::Output>>;
 
+    /// Returns the output of an operation that has nothing to do: it needs no system call, and does
+    /// not wait.
+    #[inline]
+    fn nothing_to_do(&self) -> Option<Self::Output> {
+        None
+    }
+
     /// Makes the system call if the direction may be ready, or if `forced`. `None` if it would
     /// block.
     #[inline]
     fn attempt(&mut self, forced: bool) -> Option<io::Result<Self::Output>> {
-        attempt(self.direction(), forced, || self.call())
+        match self.nothing_to_do() {
+            Some(output) => Some(Ok(output)),
+            None => attempt(self.direction(), forced, || self.call()),
+        }
     }
 
     /// Returns true if a system call has succeeded, but the operation needs another one.
@@ -260,18 +270,18 @@ impl<'a, O: Operation<'a>> Future for Attempts<'a, O> {
 
 /// Like [`Attempts`], for a poll function without a future that could wait. The task waits at
 /// `watch`.
-pub(crate) fn poll_attempt<T>(
-    direction: &Direction,
+pub(crate) fn poll_attempt<'a, O: Operation<'a>>(
+    operation: &mut O,
     watch: &Mutex<Watch>,
     cx: &mut Context<'_>,
-    mut call: impl FnMut() -> io::Result<Called<T>>,
-) -> Poll<io::Result<T>> {
+) -> Poll<io::Result<O::Output>> {
+    let direction = operation.direction();
     let forced = coop::tries_once(cx) || coop::is_last(cx.waker());
     loop {
         if !coop::poll_ready(cx, None, Reason::Io, direction.object()) {
             return Poll::Pending;
         }
-        if let Some(result) = attempt(direction, forced, &mut call) {
+        if let Some(result) = operation.attempt(forced) {
             coop::spend();
             return Poll::Ready(result);
         }

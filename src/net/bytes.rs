@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem;
 
-use crate::io::attempt::{Called, Operation, attempt, operation};
+use crate::io::attempt::{Called, Operation, operation};
 use crate::readiness::{Direction, Readiness};
 
 /// A byte stream.
@@ -75,6 +75,11 @@ impl<'a> Operation<'a> for ReadInto<'a> {
             Called::transfer(bytes, self.buffer.len())
         })
     }
+
+    #[inline]
+    fn nothing_to_do(&self) -> Option<usize> {
+        self.buffer.is_empty().then_some(0)
+    }
 }
 
 /// Reads until the buffer is full. `buffer` is the part that is not filled yet.
@@ -100,11 +105,8 @@ impl<'a> Operation<'a> for ReadExact<'a> {
         Ok(Called { value: (), more: read.more })
     }
 
-    fn attempt(&mut self, forced: bool) -> Option<io::Result<()>> {
-        if self.buffer.is_empty() {
-            return Some(Ok(()));
-        }
-        attempt(self.direction(), forced, || self.call())
+    fn nothing_to_do(&self) -> Option<()> {
+        self.buffer.is_empty().then_some(())
     }
 
     fn needs_another(&self) -> bool {
@@ -125,12 +127,12 @@ impl<'a> Operation<'a> for ReadIntoAll<'a, '_> {
     }
 
     fn call(&mut self) -> io::Result<Called<usize>> {
-        // Some systems refuse a call without buffers.
-        if self.buffers.iter().all(|buffer| buffer.is_empty()) {
-            return Ok(Called::once(0));
-        }
         // The system may accept fewer buffers than there are.
         self.socket.read_vectored(self.buffers).map(Called::once)
+    }
+
+    fn nothing_to_do(&self) -> Option<usize> {
+        self.buffers.iter().all(|buffer| buffer.is_empty()).then_some(0)
     }
 }
 
@@ -149,6 +151,11 @@ impl<'a> Operation<'a> for WriteFrom<'a> {
     fn call(&mut self) -> io::Result<Called<usize>> {
         let written = self.socket.write(self.bytes)?;
         Ok(Called::transfer(written, self.bytes.len()))
+    }
+
+    #[inline]
+    fn nothing_to_do(&self) -> Option<usize> {
+        self.bytes.is_empty().then_some(0)
     }
 }
 
@@ -175,11 +182,8 @@ impl<'a> Operation<'a> for WriteAll<'a> {
         Ok(Called { value: (), more: written.more })
     }
 
-    fn attempt(&mut self, forced: bool) -> Option<io::Result<()>> {
-        if self.bytes.is_empty() {
-            return Some(Ok(()));
-        }
-        attempt(self.direction(), forced, || self.call())
+    fn nothing_to_do(&self) -> Option<()> {
+        self.bytes.is_empty().then_some(())
     }
 
     fn needs_another(&self) -> bool {
@@ -208,6 +212,10 @@ impl<'a> Operation<'a> for WriteFromAll<'a> {
         let few = self.bytes.len() <= FEW_BUFFERS;
         let room = || self.bytes.iter().map(|bytes| bytes.len()).sum();
         Ok(if few { Called::transfer(written, room()) } else { Called::once(written) })
+    }
+
+    fn nothing_to_do(&self) -> Option<usize> {
+        self.bytes.iter().all(|bytes| bytes.is_empty()).then_some(0)
     }
 }
 

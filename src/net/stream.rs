@@ -40,6 +40,10 @@ impl<'a> Operation<'a> for PeekInto<'a> {
     fn call(&mut self) -> io::Result<Called<usize>> {
         self.socket.io().peek(self.buffer).map(Called::once)
     }
+
+    fn nothing_to_do(&self) -> Option<usize> {
+        self.buffer.is_empty().then_some(0)
+    }
 }
 
 /// A connect that has started.
@@ -241,8 +245,8 @@ macro_rules! stream {
 
             /// Writes some of the bytes, at least one; waits until the socket's buffer has room.
             ///
-            /// Returns the number of bytes written. Go's `c.Write` is
-            /// [`write_all`](Self::write_all).
+            /// Returns the number of bytes written; 0 if there are none to write. Go's `c.Write`
+            /// is [`write_all`](Self::write_all).
             ///
             /// # Cancellation
             ///
@@ -432,9 +436,8 @@ macro_rules! stream {
                 cx: &mut Context<'_>,
                 buffer: &mut [u8],
             ) -> Poll<io::Result<usize>> {
-                poll_attempt(&self.socket.readiness().read, self.watches.reader(), cx, || {
-                    ReadInto { socket: &*self.socket, buffer }.call()
-                })
+                let mut operation = ReadInto { socket: &*self.socket, buffer };
+                poll_attempt(&mut operation, self.watches.reader(), cx)
             }
 
             pub(super) fn poll_read_buffers(
@@ -442,9 +445,8 @@ macro_rules! stream {
                 cx: &mut Context<'_>,
                 buffers: &mut [IoSliceMut<'_>],
             ) -> Poll<io::Result<usize>> {
-                poll_attempt(&self.socket.readiness().read, self.watches.reader(), cx, || {
-                    ReadIntoAll { socket: &*self.socket, buffers }.call()
-                })
+                let mut operation = ReadIntoAll { socket: &*self.socket, buffers };
+                poll_attempt(&mut operation, self.watches.reader(), cx)
             }
 
             pub(super) fn poll_write_bytes(
@@ -452,9 +454,8 @@ macro_rules! stream {
                 cx: &mut Context<'_>,
                 bytes: &[u8],
             ) -> Poll<io::Result<usize>> {
-                poll_attempt(&self.socket.readiness().write, self.watches.writer(), cx, || {
-                    WriteFrom { socket: &*self.socket, bytes }.call()
-                })
+                let mut operation = WriteFrom { socket: &*self.socket, bytes };
+                poll_attempt(&mut operation, self.watches.writer(), cx)
             }
 
             pub(super) fn poll_write_buffers(
@@ -462,9 +463,8 @@ macro_rules! stream {
                 cx: &mut Context<'_>,
                 bytes: &[IoSlice<'_>],
             ) -> Poll<io::Result<usize>> {
-                poll_attempt(&self.socket.readiness().write, self.watches.writer(), cx, || {
-                    WriteFromAll { socket: &*self.socket, bytes }.call()
-                })
+                let mut operation = WriteFromAll { socket: &*self.socket, bytes };
+                poll_attempt(&mut operation, self.watches.writer(), cx)
             }
 
             /// Shuts down the writing half. It is not an error if the peer has closed the

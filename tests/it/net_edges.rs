@@ -1,12 +1,13 @@
 //! Readiness that is not there: full peers, idle streams, empty buffers, forked processes.
 
-use std::io;
-use std::pin::pin;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_lite::future::poll_once;
+use gopark::io::{AsyncRead, AsyncWrite};
 use gopark::net::{TcpListener, TcpSocket, TcpStream, UnixDatagram, UnixListener, UnixStream};
 use gopark::{Runtime, time};
 use socket2::{Domain, SockRef, Socket, Type};
@@ -212,6 +213,49 @@ fn keepalive_asks_again_soon() {
                 let options = SockRef::from(&stream);
                 assert_eq!(options.tcp_keepalive_interval().unwrap(), seconds(interval));
             }
+        });
+    });
+}
+
+/// A bug: a read into an empty buffer waited for bytes that it could not take, and a write of
+/// nothing for room that it did not need.
+#[test]
+fn a_transfer_of_nothing_does_not_wait() {
+    no_hang(|| {
+        gopark::block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let mut tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (_served, _) = listener.accept().await.unwrap();
+            let (mut unix, _other) = UnixStream::pair().unwrap();
+            macro_rules! check {
+                ($stream:ident) => {
+                    // Nothing can be read.
+                    $stream.try_read(&mut [0]).unwrap_err();
+                    let none: &mut [u8] = &mut [];
+                    assert_eq!($stream.try_read(none).unwrap(), 0);
+                    assert_eq!(poll_once($stream.read(none)).await.unwrap().unwrap(), 0);
+                    let buffers: &mut [IoSliceMut<'_>] = &mut [IoSliceMut::new(none)];
+                    let read = poll_once($stream.read_vectored(buffers)).await;
+                    assert_eq!(read.unwrap().unwrap(), 0);
+                    let read = std::future::poll_fn(|cx| {
+                        Poll::Ready(Pin::new(&mut $stream).poll_read(cx, &mut []))
+                    });
+                    assert!(matches!(read.await, Poll::Ready(Ok(0))));
+                    // Nothing can be written.
+                    while $stream.try_write(&[0; 1 << 16]).is_ok() {}
+                    assert_eq!($stream.try_write(&[]).unwrap(), 0);
+                    assert_eq!(poll_once($stream.write(&[])).await.unwrap().unwrap(), 0);
+                    let written = poll_once($stream.write_vectored(&[IoSlice::new(&[])])).await;
+                    assert_eq!(written.unwrap().unwrap(), 0);
+                    let written = std::future::poll_fn(|cx| {
+                        Poll::Ready(Pin::new(&mut $stream).poll_write(cx, &[]))
+                    });
+                    assert!(matches!(written.await, Poll::Ready(Ok(0))));
+                };
+            }
+            check!(tcp);
+            assert_eq!(poll_once(tcp.peek(&mut [])).await.unwrap().unwrap(), 0);
+            check!(unix);
         });
     });
 }
