@@ -188,6 +188,10 @@ impl TcpListener {
     /// [`NotConnected`](io::ErrorKind::NotConnected), and clients are refused. The port becomes
     /// free when the last clone is dropped.
     ///
+    /// The socket itself is shut down, not only this handle: so its duplicates, also those of other
+    /// processes, as with socket activation, listen no longer. (Go closes its own descriptor only.)
+    /// Where others listen too, drop the clones instead.
+    ///
     /// # Examples
     ///
     /// ```

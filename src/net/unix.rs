@@ -88,7 +88,8 @@ impl UnixStream {
     /// ```
     #[track_caller]
     pub fn connect(path: impl AsRef<Path>) -> Connect<'static, Self> {
-        Self::connected(mio::net::UnixStream::connect(path), Location::caller())
+        let (path, site) = (path.as_ref().to_owned(), Location::caller());
+        Self::connect_by(move || mio::net::UnixStream::connect(path), site)
     }
 
     /// Connects to the socket at this address, for example an abstract one of Linux.
@@ -126,16 +127,17 @@ impl UnixStream {
     /// ```
     #[track_caller]
     pub fn connect_addr(address: &SocketAddr) -> Connect<'static, Self> {
-        Self::connected(mio::net::UnixStream::connect_addr(address), Location::caller())
+        let (address, site) = (address.clone(), Location::caller());
+        Self::connect_by(move || mio::net::UnixStream::connect_addr(&address), site)
     }
 
-    /// Waits until a connect that has begun has ended.
-    fn connected(
-        socket: io::Result<mio::net::UnixStream>,
+    /// Connects; `begin` makes the system call.
+    fn connect_by(
+        begin: impl FnOnce() -> io::Result<mio::net::UnixStream> + Send + 'static,
         site: &'static Location<'static>,
     ) -> Connect<'static, Self> {
         Connect::new(async move {
-            let stream = Self::new(super::current(site)?, socket?)?;
+            let stream = Self::new(super::current(site)?, begin()?)?;
             Attempts::new(Connected { socket: &stream.socket }, site).await?;
             Ok(stream)
         })

@@ -259,3 +259,25 @@ fn a_transfer_of_nothing_does_not_wait() {
         });
     });
 }
+
+/// A bug: the system call was made where the future was created, not where it is first polled.
+#[test]
+fn a_unix_connect_begins_at_its_first_poll() {
+    no_hang(|| {
+        gopark::block_on(async {
+            let path = path("lazy-connect");
+            let listener = UnixListener::bind(&path).unwrap();
+            let address = std::os::unix::net::SocketAddr::from_pathname(&path).unwrap();
+            let connects = [UnixStream::connect(&path), UnixStream::connect_addr(&address)];
+            let error = listener.try_accept().unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+            for connect in connects {
+                let client = connect.await.unwrap();
+                let (server, _) = listener.accept().await.unwrap();
+                client.write_all(b"x").await.unwrap();
+                server.read_exact(&mut [0]).await.unwrap();
+            }
+            std::fs::remove_file(path).unwrap();
+        });
+    });
+}
