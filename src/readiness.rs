@@ -79,10 +79,16 @@ impl Readiness {
 /// One direction of a descriptor. The bits of `word` are described at the top of the file.
 pub(crate) struct Direction {
     word: AtomicU8,
-    queue: Lock<Queue<()>>,
+    queue: Lock<Waiting>,
     /// Tasks that poll without a future that could be in the queue.
     watchers: OnceLock<Arc<Watchers>>,
     object: Object,
+}
+
+/// The operations that wait.
+struct Waiting {
+    queue: Queue<()>,
+    len: usize,
 }
 
 /// The next step of an operation.
@@ -111,7 +117,7 @@ impl Direction {
     fn new() -> Self {
         Self {
             word: AtomicU8::new(READY),
-            queue: Lock::new(Queue::new()),
+            queue: Lock::new(Waiting { queue: Queue::new(), len: 0 }),
             watchers: OnceLock::new(),
             object: Object::new(),
         }
@@ -194,12 +200,18 @@ impl Direction {
         self.word.load(Ordering::Acquire) & ENDED != 0
     }
 
+    /// Wakes all that wait now. A task may run in its wake and wait again: counting ends the loop.
     fn wake_all(&self) {
         let mut wakes = WakeList::new();
+        let mut left = None;
         loop {
             {
-                let mut queue = self.queue.lock();
-                while !wakes.is_full() && queue.grant_front_into(&mut wakes) {}
+                let mut waiting = self.queue.lock();
+                let left = left.get_or_insert(waiting.len);
+                while *left > 0 && !wakes.is_full() && waiting.queue.grant_front_into(&mut wakes) {
+                    *left -= 1;
+                    waiting.len -= 1;
+                }
             }
             let more = wakes.is_full();
             wakes.wake_all();
@@ -216,7 +228,7 @@ impl Direction {
     #[cfg(unix)]
     fn each_task(&self, mut f: impl FnMut(usize)) {
         if self.word.load(Ordering::Relaxed) & WAITED != 0 {
-            self.queue.lock().each_task(MOST_TASKS, &mut f);
+            self.queue.lock().queue.each_task(MOST_TASKS, &mut f);
             self.watchers
                 .get()
                 .into_iter()
@@ -301,12 +313,13 @@ impl Resource<()> for Wait<'_> {
 
     // Safety of this and the next two functions: the contract of the trait.
     unsafe fn enqueue(&self, waiter: &Waiter<()>) -> bool {
-        let mut queue = self.direction.queue.lock();
+        let mut waiting = self.direction.queue.lock();
         if !self.direction.begin_wait(NO_WAIT) {
             return true;
         }
         // SAFETY: passed on to the caller.
-        unsafe { queue.push_back(waiter) };
+        unsafe { waiting.queue.push_back(waiter) };
+        waiting.len += 1;
         false
     }
 
@@ -318,12 +331,13 @@ impl Resource<()> for Wait<'_> {
 
     #[cold]
     unsafe fn cancel(&self, waiter: &Waiter<()>) {
-        let mut queue = self.direction.queue.lock();
+        let mut waiting = self.direction.queue.lock();
         // An event wakes all waiters, so nothing needs to be passed on.
         if waiter.state() != queue::GRANTED {
             // SAFETY: the lock is held, and the waiter is not granted, so it is linked in the
             // queue.
-            unsafe { queue.remove(waiter) };
+            unsafe { waiting.queue.remove(waiter) };
+            waiting.len -= 1;
         }
     }
 }
@@ -333,3 +347,6 @@ impl fmt::Debug for Direction {
         f.debug_struct("Direction").field("word", &self.word).finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, not(gopark_loom)))]
+mod tests;

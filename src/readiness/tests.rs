@@ -1,0 +1,56 @@
+//! Wakers that poll at once.
+
+use std::future::Future;
+use std::panic::Location;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Wake, Waker};
+
+use super::{READY, Readiness};
+
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A task that is polled by the thread that wakes it.
+struct Inline {
+    task: Mutex<Option<Task>>,
+}
+
+impl Wake for Inline {
+    fn wake(self: Arc<Self>) {
+        let Ok(mut slot) = self.task.try_lock() else { return };
+        let Some(task) = &mut *slot else { return };
+        let waker = Waker::from(self.clone());
+        if task.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
+            *slot = None;
+        }
+    }
+}
+
+/// A bug: a thread that delivers an event woke the waiters in batches. The tasks of a batch found
+/// nothing and were in the queue again before the next batch was taken, so the thread never came
+/// to the end of the queue.
+#[test]
+fn an_event_wakes_only_those_who_wait_when_it_comes() {
+    const TASKS: usize = 100;
+    let readiness = Arc::new(Readiness::new());
+    let polls = Arc::new(AtomicUsize::new(0));
+    for _ in 0..TASKS {
+        let (readiness, polls) = (readiness.clone(), polls.clone());
+        let task: Task = Box::pin(async move {
+            // Without the limit a failure would be a hang.
+            while polls.fetch_add(1, SeqCst) < 100 * TASKS {
+                let _ = readiness.read.next();
+                let wait = readiness.read.wait(Location::caller());
+                let mut wait = std::pin::pin!(wait);
+                std::future::poll_fn(|cx| wait.as_mut().poll(cx)).await;
+            }
+        });
+        Arc::new(Inline { task: Mutex::new(Some(task)) }).wake();
+    }
+    assert_eq!(polls.load(SeqCst), TASKS);
+    for round in 2..5 {
+        readiness.read.event(READY);
+        assert_eq!(polls.load(SeqCst), round * TASKS);
+    }
+}
