@@ -808,6 +808,12 @@ impl CancelCauseFunc {
     pub fn cancel(&self, cause: impl Into<Box<dyn Error + Send + Sync>>) {
         self.node.cancel(ContextError::Canceled, Some(cause_of(cause.into())));
     }
+
+    /// Returns a function that ends the same context without a cause of its own.
+    #[cfg(feature = "net")]
+    pub(crate) fn without_cause(&self) -> CancelFunc {
+        CancelFunc { node: self.node.clone() }
+    }
 }
 
 impl fmt::Debug for CancelCauseFunc {

@@ -130,8 +130,8 @@ pub fn notify(signals: &[Signal]) -> Receiver<Signal> {
 #[doc(alias = "NotifyContext")]
 #[track_caller]
 pub fn notify_context(parent: &Context, signals: &[Signal]) -> (Context, CancelFunc) {
-    let (by_signal, cancel) = parent.with_cancel_cause();
-    let (ctx, stop) = by_signal.with_cancel();
+    let (ctx, cancel) = parent.with_cancel_cause();
+    let stop = cancel.without_cause();
     if !signals.is_empty() && ctx.err().is_none() {
         subscribe(signals, To::Context(ctx.clone(), cancel));
     }
@@ -315,7 +315,7 @@ struct Subscription {
 
 enum To {
     Channel(Sender<Signal>),
-    /// The returned context, and the function that cancels its parent.
+    /// The returned context, and the function that cancels it with a cause.
     Context(Context, CancelCauseFunc),
 }
 
@@ -335,6 +335,14 @@ impl State {
             self.caught = self.caught.with(Signals::of(signal));
         }
         Ok(())
+    }
+
+    /// Removes the subscriptions that have ended.
+    fn take_over(&mut self) -> Vec<Arc<Subscription>> {
+        let all = std::mem::take(&mut self.subscriptions);
+        let (over, rest) = all.into_iter().partition(|other| other.to.is_over());
+        self.subscriptions = rest;
+        over
     }
 
     /// Releases the signals that nothing waits for.
@@ -361,11 +369,15 @@ fn subscribe(signals: &[Signal], to: To) {
     let subscription = Arc::new(Subscription { signals, to });
     let mut state = lock(&STATE);
     let caught = state.catch(signals);
-    match &caught {
-        Ok(()) => state.subscriptions.push(subscription),
-        Err(_) => state.settle(),
+    if caught.is_ok() {
+        state.subscriptions.push(subscription);
     }
+    // Most signals never arrive, so those of the past are forgotten here.
+    let over = state.take_over();
+    state.settle();
     drop(state);
+    // Outside of the lock, because a destructor may acquire it.
+    contain(|| drop(over));
     require(caught);
 }
 
@@ -388,6 +400,13 @@ enum Delivered {
 }
 
 impl To {
+    fn is_over(&self) -> bool {
+        match self {
+            To::Channel(sender) => sender.is_closed(),
+            To::Context(ctx, _) => ctx.err().is_some(),
+        }
+    }
+
     fn deliver(&self, signal: Signal) -> Delivered {
         match self {
             To::Channel(sender) => match sender.try_send(signal) {
@@ -454,3 +473,6 @@ impl Source {
 
     fn release(&mut self, _: i32) {}
 }
+
+#[cfg(all(test, unix, not(any(miri, gopark_loom))))]
+mod tests;
