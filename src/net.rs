@@ -224,6 +224,7 @@ mod socket;
 mod stream;
 #[cfg(feature = "tokio-io")]
 mod tokio;
+mod traits;
 mod udp;
 #[cfg(unix)]
 mod unix;

@@ -12,7 +12,7 @@ use hyper::rt::{self, Read, ReadBufCursor, Write};
 use pin_project_lite::pin_project;
 
 use super::stream::TcpStream;
-use super::stream::writer;
+use super::traits::writer;
 #[cfg(unix)]
 use super::unix::UnixStream;
 use crate::runtime;

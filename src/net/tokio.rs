@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::TcpStream;
 #[cfg(unix)]
 use super::UnixStream;
-use super::stream::writer;
+use super::traits::writer;
 
 macro_rules! traits {
     ($stream:ty) => {
