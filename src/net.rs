@@ -228,6 +228,8 @@ mod traits;
 mod udp;
 #[cfg(unix)]
 mod unix;
+#[cfg(unix)]
+mod unix_datagram;
 
 #[cfg(feature = "hyper")]
 pub use self::hyper::{HyperExecutor, HyperTimer};
@@ -237,7 +239,9 @@ pub use socket::TcpSocket;
 pub use stream::{ReadHalf, TcpStream, WriteHalf};
 pub use udp::UdpSocket;
 #[cfg(unix)]
-pub use unix::{UnixDatagram, UnixListener, UnixReadHalf, UnixStream, UnixWriteHalf};
+pub use unix::{UnixListener, UnixReadHalf, UnixStream, UnixWriteHalf};
+#[cfg(unix)]
+pub use unix_datagram::UnixDatagram;
 
 use std::io;
 use std::panic::Location;

@@ -6,4 +6,6 @@ pub use super::listener::Accept;
 pub use super::stream::Peek;
 pub use super::udp::{PeekFrom, Recv, RecvFrom, Send, SendTo};
 #[cfg(unix)]
-pub use super::unix::{UnixAccept, UnixRecv, UnixRecvFrom, UnixSend};
+pub use super::unix::UnixAccept;
+#[cfg(unix)]
+pub use super::unix_datagram::{UnixRecv, UnixRecvFrom, UnixSend};
