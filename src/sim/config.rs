@@ -244,7 +244,8 @@ impl Config {
 
     /// Allows an operation to leave the simulation.
     ///
-    /// A run may then depend on more than its seed.
+    /// A run may then depend on more than its seed. With [`Outside::Wake`] a failure is neither
+    /// repeated nor shrunk, because another run may wait for ever for a wake that does not come.
     ///
     /// # Examples
     ///
@@ -323,6 +324,9 @@ impl Config {
         };
         let first = run(None);
         if let Err(failure) = &first.result {
+            if self.allowed.contains(&Outside::Wake) {
+                panic!("{}", report(seed, failure, &first.steps, None));
+            }
             let quiet = Quiet::begin();
             let again = run(None);
             let text = if again.steps == first.steps {

@@ -919,3 +919,25 @@ fn a_shrunk_run_fails_with_the_reported_panic_and_is_not_longer() {
         assert!(number("shrunk to ", " steps") <= number("replays it: ", " steps"), "{report}");
     }
 }
+
+/// A bug: the failing run was repeated, to shrink it, and waited for a wake that came only once.
+#[test]
+fn a_failure_is_not_repeated_if_other_threads_may_wake_goroutines() {
+    let text = panic_of(|| {
+        let first = Cell::new(true);
+        Config::new().runs(1).allow(Outside::Wake).check(|| {
+            let is_first = first.replace(false);
+            async move {
+                let (tx, rx) = chan::bounded::<()>(1);
+                if is_first {
+                    drop(tx);
+                    rx.recv().await;
+                    panic!("woken once");
+                }
+                std::mem::forget(tx);
+                rx.recv().await;
+            }
+        });
+    });
+    assert!(text.contains("woken once"), "{text}");
+}
