@@ -83,6 +83,9 @@ pub(crate) struct Hooks {
     pub(crate) unwinding: fn(&Header),
     /// Called when the goroutine of that id has caught its panic, or its poll has ended.
     pub(crate) unwound: fn(u64),
+    /// Calls the function. If the running goroutine may have been freed, nothing refers to it
+    /// meanwhile.
+    pub(crate) outside: fn(&mut dyn FnMut()),
 }
 
 /// Makes this thread a worker of the executor with these hooks.
@@ -169,6 +172,24 @@ pub(crate) fn leave() {
             end_unwinding();
         }
     });
+}
+
+/// Runs `f`, a foreign waker that waits for a goroutine. When it is called the goroutine has ended,
+/// and perhaps has been freed, but its poll goes on.
+pub(crate) fn outside(f: impl FnOnce()) {
+    let mut f = Some(f);
+    let mut call = || f.take().into_iter().for_each(|f| f());
+    match LOCAL.with(|l| l.hooks.get()) {
+        Some(hooks) => (hooks.outside)(&mut call),
+        None => call(),
+    }
+}
+
+/// Runs `f`, which must not unwind, as if no goroutine was polled.
+pub(crate) fn without_header(f: impl FnOnce()) {
+    let header = LOCAL.with(|l| l.header.replace(ptr::null()));
+    f();
+    LOCAL.with(|l| l.header.set(header));
 }
 
 /// Must be called before the running goroutine wakes a task, or has an effect that other tasks see
@@ -570,6 +591,7 @@ fn note_untrusted(site: Option<&'static Location<'static>>, reason: Reason) {
 /// Calls `f` with the running goroutine's header, if there is one.
 fn with_header<R>(f: impl FnOnce(&Header) -> R) -> Option<R> {
     // SAFETY: the header is valid between `enter` and `leave`, and this thread is between the two.
+    // At the end it may be freed before `leave`, but then only foreign wakers run, in `outside`.
     LOCAL.with(|l| unsafe { l.header.get().as_ref() }).map(f)
 }
 

@@ -336,6 +336,7 @@ const HOOKS: &coop::Hooks = &coop::Hooks {
             .into_iter()
             .for_each(|executor| executor.block_on_calls.end_unwinding(id))
     },
+    outside: Executor::outside,
 };
 
 /// The settings of a runtime.
@@ -1021,7 +1022,8 @@ impl Executor {
     /// Returns the goroutine whose `Runnable` this thread runs, if it has ended: the thread is
     /// about to drop its result.
     pub(crate) fn ending<'a>() -> Option<&'a Header> {
-        // SAFETY: as `running`.
+        // SAFETY: as `running`. Afterwards the header may be freed, and only foreign wakers run, in
+        // `outside`.
         Worker::with(|w| unsafe { w.running.get().as_ref() }).filter(|header| header.has_ended())
     }
 

@@ -51,6 +51,11 @@ impl Running {
         self.header.load(Ordering::Relaxed).map_addr(|address| address & !RELEASED)
     }
 
+    /// Returns true if there is a goroutine that may be freed.
+    pub(crate) fn is_released(&self) -> bool {
+        self.header.load(Ordering::Relaxed).addr() & RELEASED != 0
+    }
+
     /// Records that the thread begins to poll or to drop a goroutine; or, with null, that it has
     /// done so.
     #[inline(always)]

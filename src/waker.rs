@@ -96,16 +96,24 @@ impl Drop for TaskWaker {
 #[derive(Debug, Default)]
 pub(crate) struct Proxy(Option<Arc<TaskWaker>>);
 
-/// For a waker that may be woken many times: a clone is another reference to it.
+/// For a waker that may be woken many times: a clone is another reference to it. async-task calls
+/// it after it has freed the task.
 impl Wake for TaskWaker {
     fn wake(self: Arc<Self>) {
-        Wake::wake_by_ref(&self);
+        coop::outside(|| {
+            wake_shared(&self);
+            drop(self);
+        });
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        coop::note_unwinding();
-        contain(|| self.0.wake_by_ref());
+        coop::outside(|| wake_shared(self));
     }
+}
+
+fn wake_shared(waker: &TaskWaker) {
+    coop::note_unwinding();
+    contain(|| waker.0.wake_by_ref());
 }
 
 impl Proxy {

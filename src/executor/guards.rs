@@ -31,6 +31,19 @@ impl Executor {
         });
     }
 
+    /// Runs `f`, which must not unwind. If this thread's goroutine may have been freed, nothing
+    /// refers to it meanwhile.
+    pub(super) fn outside(f: &mut dyn FnMut()) {
+        Worker::with(|w| {
+            if !w.running.is_released() {
+                return f();
+            }
+            let outer = w.running.begin_nested(ptr::null());
+            coop::without_header(f);
+            w.running.end_nested(outer);
+        });
+    }
+
     /// Returns true inside a goroutine's poll.
     pub(crate) fn is_polling() -> bool {
         coop::is_polling() || Worker::with(|w| w.polling.get())

@@ -2,15 +2,18 @@
 //! a runtime ends.
 
 use std::panic::Location;
+use std::pin::Pin;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, mpsc};
+use std::task::{Context, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{block_at_once, parked, pause, runtime, settled};
 use crate::alarm::alarm;
 use crate::clock::Time;
+use crate::coop;
 use crate::crash::OnPanic;
 use crate::executor::{EXECUTORS, Executor, KEEP_PARKED, START_PATIENCE, Worker, lock};
 use crate::platform::ThreadClock;
@@ -370,5 +373,34 @@ fn a_goroutine_that_is_counted_before_a_shutdown_is_dropped_on_a_worker() {
         let on_drop = OnDrop(dropped);
         drop(go_counted(executor, header, async move { drop(on_drop) }));
         assert_ne!(was_dropped.recv().unwrap(), thread::current().id());
+    });
+}
+
+/// A bug: async-task frees a goroutine, and then wakes the task that joins it. If that has a
+/// foreign waker, an operation in it found the goroutine that had been freed.
+#[test]
+fn a_foreign_waker_that_joins_a_goroutine_runs_outside_of_it() {
+    struct Foreign(mpsc::Sender<(Option<u64>, bool)>);
+    impl Wake for Foreign {
+        fn wake(self: Arc<Self>) {
+            self.0.send((coop::goroutine(), Executor::ending().is_some())).unwrap();
+        }
+    }
+    impl Drop for Foreign {
+        fn drop(&mut self) {
+            let _ = self.0.send((coop::goroutine(), Executor::ending().is_some()));
+        }
+    }
+    ends(|| {
+        let (rt, _) = runtime(1);
+        let (release, released) = mpsc::channel::<()>();
+        let mut handle = rt.go(async move { released.recv().unwrap_err() });
+        let (seen, is_seen) = mpsc::channel();
+        let waker = Waker::from(Arc::new(Foreign(seen)));
+        assert!(Pin::new(&mut handle).poll(&mut Context::from_waker(&waker)).is_pending());
+        drop((waker, release));
+        assert_eq!(is_seen.recv().unwrap(), (None, false));
+        drop(handle);
+        assert_eq!(is_seen.recv().unwrap(), (None, false), "the destructor");
     });
 }
