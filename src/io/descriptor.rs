@@ -116,6 +116,25 @@ impl<T: AsFd> Async<T> {
         })
     }
 
+    /// Deregisters the descriptor and returns it. tokio: the same.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::io::Async;
+    /// use std::os::unix::net::UnixStream;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let (a, _b) = UnixStream::pair()?;
+    /// a.set_nonblocking(true)?;
+    /// let a: UnixStream = Async::new(a)?.into_inner();
+    /// a.set_nonblocking(false)
+    /// # }
+    /// ```
+    pub fn into_inner(self) -> T {
+        self.source.into_io().inner
+    }
+
     /// Returns a reference to the wrapped descriptor.
     ///
     /// # Examples

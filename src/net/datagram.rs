@@ -100,9 +100,10 @@ impl<S: Datagrams> Clone for Transmit<'_, S> {
 
 impl<S: Datagrams> Copy for Transmit<'_, S> {}
 
-/// Implements [`Datagrams`] for a socket of mio, whose methods have the same names.
+/// Implements [`Datagrams`] for a socket of mio, whose methods have the same names. `$send_to` may
+/// be another function.
 macro_rules! datagrams {
-    ($socket:ty, $source:ty, $target:ty, $events_of_targets:literal) => {
+    ($socket:ty, $source:ty, $target:ty, $send_to:path, $events_of_targets:literal) => {
         impl $crate::net::datagram::Datagrams for $socket {
             type Source = $source;
             type Target<'a> = $target;
@@ -117,7 +118,7 @@ macro_rules! datagrams {
             }
 
             fn send_to(&self, bytes: &[u8], target: Self::Target<'_>) -> ::std::io::Result<usize> {
-                self.send_to(bytes, target)
+                $send_to(self, bytes, target)
             }
 
             fn send(&self, bytes: &[u8]) -> ::std::io::Result<usize> {

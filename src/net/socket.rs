@@ -95,6 +95,31 @@ impl TcpSocket {
         Ok(Self { socket: setup::tcp(domain)? })
     }
 
+    /// Takes a socket of `std` that neither is connected nor listens, and makes it non-blocking.
+    /// tokio: the same.
+    ///
+    /// It is for sockets of other crates with other options; `std` itself has only connected ones.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the system call fails.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use socket2::{Domain, Socket, Type};
+    ///
+    /// let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    /// let socket = gopark::net::TcpSocket::from_std_stream(socket.into())?;
+    /// socket.bind(([127, 0, 0, 1], 0).into())
+    /// # }
+    /// ```
+    pub fn from_std_stream(stream: std::net::TcpStream) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        Ok(Self { socket: stream.into() })
+    }
+
     /// Creates a socket for IPv4.
     ///
     /// # Errors
@@ -312,5 +337,33 @@ impl TcpSocket {
     #[track_caller]
     pub fn connect(self, addr: SocketAddr) -> Connect<'static, TcpStream> {
         Connect::new(TcpStream::connect_by(self.socket, addr, Location::caller()))
+    }
+}
+
+#[cfg(unix)]
+impl std::os::fd::AsFd for TcpSocket {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+#[cfg(unix)]
+impl std::os::fd::AsRawFd for TcpSocket {
+    fn as_raw_fd(&self) -> std::os::fd::RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+#[cfg(windows)]
+impl std::os::windows::io::AsSocket for TcpSocket {
+    fn as_socket(&self) -> std::os::windows::io::BorrowedSocket<'_> {
+        self.socket.as_socket()
+    }
+}
+
+#[cfg(windows)]
+impl std::os::windows::io::AsRawSocket for TcpSocket {
+    fn as_raw_socket(&self) -> std::os::windows::io::RawSocket {
+        self.socket.as_raw_socket()
     }
 }

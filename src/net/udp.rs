@@ -696,7 +696,7 @@ impl fmt::Debug for UdpSocket {
     }
 }
 
-datagrams!(mio::net::UdpSocket, SocketAddr, SocketAddr, true);
+datagrams!(mio::net::UdpSocket, SocketAddr, SocketAddr, mio::net::UdpSocket::send_to, true);
 
 pub(crate) struct Peeking<'a> {
     socket: &'a Socket,

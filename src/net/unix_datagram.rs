@@ -1,16 +1,27 @@
 //! Unix domain datagram sockets.
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use std::ffi::OsStr;
 use std::fmt;
 use std::io;
+#[cfg(target_os = "android")]
+use std::os::android::net::SocketAddrExt as _;
 use std::os::fd::AsFd as _;
+#[cfg(target_os = "linux")]
+use std::os::linux::net::SocketAddrExt as _;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{self as std_net, SocketAddr};
 use std::panic::Location;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use socket2::SockAddr;
+
 use super::datagram::{Receive, ReceiveFrom, Transmit, datagrams};
 use super::retry::{Retry, Retrying};
+use super::setup;
 use crate::io::attempt::{attempt_now, future, operation};
 use crate::sources::{Registered, Sources};
 
@@ -325,7 +336,39 @@ impl UnixDatagram {
     /// ```
     #[track_caller]
     pub fn send_to<'a>(&'a self, bytes: &'a [u8], path: &'a Path) -> UnixSend<'a> {
-        self.transmit(bytes, Some(path), Location::caller())
+        self.transmit(bytes, Some(Target::Path(path)), Location::caller())
+    }
+
+    /// Sends a datagram to the socket at this address, as [`send_to`](Self::send_to) does: for
+    /// example to the sender of a received one.
+    ///
+    /// # Cancellation
+    ///
+    /// The datagram has not been sent.
+    ///
+    /// # Errors
+    ///
+    /// Same as [`send_to`](Self::send_to), and if the address is that of a socket without a name.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::UnixDatagram;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("gopark-reply-{}", std::process::id()));
+    /// gopark::block_on(async {
+    ///     let (server, client) = (UnixDatagram::unbound()?, UnixDatagram::bind(&path)?);
+    ///     let address = client.local_addr()?;
+    ///     server.send_to_addr(b"pong", &address).await?;
+    ///     assert_eq!(client.recv(&mut [0; 16]).await?, 4);
+    ///     std::fs::remove_file(&path)
+    /// })
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn send_to_addr<'a>(&'a self, bytes: &'a [u8], address: &'a SocketAddr) -> UnixSend<'a> {
+        self.transmit(bytes, Some(Target::Address(address)), Location::caller())
     }
 
     /// Sends a datagram to the [connected](Self::connect) socket and returns its length.
@@ -360,7 +403,7 @@ impl UnixDatagram {
     fn transmit<'a>(
         &'a self,
         bytes: &'a [u8],
-        target: Option<&'a Path>,
+        target: Option<Target<'a>>,
         site: &'static Location<'static>,
     ) -> UnixSend<'a> {
         let operation = Transmit { socket: &self.socket, bytes, target };
@@ -437,7 +480,18 @@ impl UnixDatagram {
     /// # }
     /// ```
     pub fn try_send_to(&self, bytes: &[u8], path: impl AsRef<Path>) -> io::Result<usize> {
-        let target = Some(path.as_ref());
+        let target = Some(Target::Path(path.as_ref()));
+        attempt_now(&mut Transmit { socket: &self.socket, bytes, target })
+    }
+
+    /// Sends a datagram to the socket at this address without waiting.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`WouldBlock`](io::ErrorKind::WouldBlock) if there is no room; otherwise same as
+    /// [`send_to_addr`](Self::send_to_addr).
+    pub fn try_send_to_addr(&self, bytes: &[u8], address: &SocketAddr) -> io::Result<usize> {
+        let target = Some(Target::Address(address));
         attempt_now(&mut Transmit { socket: &self.socket, bytes, target })
     }
 
@@ -516,7 +570,35 @@ impl fmt::Debug for UnixDatagram {
     }
 }
 
-datagrams!(mio::net::UnixDatagram, SocketAddr, &'a Path, false);
+/// Where a datagram is sent.
+#[derive(Clone, Copy)]
+pub(crate) enum Target<'a> {
+    Path(&'a Path),
+    Address(&'a SocketAddr),
+}
+
+datagrams!(mio::net::UnixDatagram, SocketAddr, Target<'a>, send_to, false);
+
+fn send_to(socket: &mio::net::UnixDatagram, bytes: &[u8], target: Target<'_>) -> io::Result<usize> {
+    match target {
+        Target::Path(path) => socket.send_to(bytes, path),
+        Target::Address(address) => setup::options(socket).send_to(bytes, &raw_addr(address)?),
+    }
+}
+
+/// Converts an address to the form of the system call.
+fn raw_addr(address: &SocketAddr) -> io::Result<SockAddr> {
+    if let Some(path) = address.as_pathname() {
+        return SockAddr::unix(path);
+    }
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if let Some(name) = address.as_abstract_name() {
+        // The zero byte marks it as abstract.
+        let name = [&[0], name].concat();
+        return SockAddr::unix(OsStr::from_bytes(&name));
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "gopark: the address has no name"))
+}
 
 operation! {
     /// The future of [`UnixDatagram::recv_from`].
@@ -527,7 +609,8 @@ operation! {
     UnixRecv<'a> = Receive<'a, mio::net::UnixDatagram> => io::Result<usize>
 }
 future! {
-    /// The future of [`UnixDatagram::send`] and [`UnixDatagram::send_to`].
+    /// The future of [`UnixDatagram::send`], [`UnixDatagram::send_to`] and
+    /// [`UnixDatagram::send_to_addr`].
     UnixSend<'a>: Retrying<'a, Transmit<'a, mio::net::UnixDatagram>> => io::Result<usize>
 }
 

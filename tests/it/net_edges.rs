@@ -281,3 +281,52 @@ fn a_unix_connect_begins_at_its_first_poll() {
         });
     });
 }
+
+#[test]
+fn the_sender_of_a_datagram_is_answered_whatever_name_it_has() {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::SocketAddr;
+
+    no_hang(|| {
+        gopark::block_on(async {
+            let path = path("answers");
+            let name = format!("gopark-answers-{}", std::process::id());
+            let server_address = SocketAddr::from_abstract_name(&name).unwrap();
+            let server = UnixDatagram::bind_addr(&server_address).unwrap();
+            let client_address = SocketAddr::from_abstract_name(format!("{name}-client")).unwrap();
+            let clients = [
+                UnixDatagram::bind(&path).unwrap(),
+                UnixDatagram::bind_addr(&client_address).unwrap(),
+            ];
+            for client in clients {
+                client.send_to_addr(b"ask", &server_address).await.unwrap();
+                let mut buffer = [0; 8];
+                let (length, from) = server.recv_from(&mut buffer).await.unwrap();
+                assert_eq!(server.send_to_addr(&buffer[..length], &from).await.unwrap(), 3);
+                assert_eq!(client.recv(&mut buffer).await.unwrap(), 3);
+                assert_eq!(server.try_send_to_addr(b"more", &from).unwrap(), 4);
+                assert_eq!(client.recv(&mut buffer).await.unwrap(), 4);
+            }
+            std::fs::remove_file(path).unwrap();
+            let nameless = UnixDatagram::unbound().unwrap().local_addr().unwrap();
+            let error = server.try_send_to_addr(b"x", &nameless).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        });
+    });
+}
+
+#[test]
+fn a_socket_of_another_crate_connects() {
+    use std::os::fd::{AsFd, AsRawFd};
+
+    no_hang(|| {
+        gopark::block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let other = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            let number = other.as_raw_fd();
+            let socket = TcpSocket::from_std_stream(other.into()).unwrap();
+            assert_eq!((socket.as_raw_fd(), socket.as_fd().as_raw_fd()), (number, number));
+            socket.connect(listener.local_addr().unwrap()).await.unwrap();
+        });
+    });
+}
