@@ -15,7 +15,7 @@ use crate::alarm::alarm;
 use crate::clock::Time;
 use crate::coop;
 use crate::crash::OnPanic;
-use crate::executor::{EXECUTORS, Executor, KEEP_PARKED, START_PATIENCE, Worker, lock};
+use crate::executor::{Executor, KEEP_PARKED, Worker, lock};
 use crate::platform::ThreadClock;
 use crate::runtime::{
     Runtime, block_in_place, block_on, block_on_local, go, go_counted, gomaxprocs, unblock,
@@ -340,10 +340,10 @@ fn a_simulation_is_the_same_whatever_its_executor_was_used_for() {
     assert_eq!(run().1, seconds);
     let old = Time::PAST.after(Duration::from_secs(3 * 3600));
     for _ in 0..1000 {
-        let used = EXECUTORS.take(START_PATIENCE, Executor::new).unwrap();
+        let used = crate::executor::EXECUTORS.take(KEEP_PARKED, Executor::new).unwrap();
         // As the timers of a runtime in a process of that age leave it.
         used.processors.all().for_each(|processor| _ = processor.timers.fire(old, 1));
-        EXECUTORS.put_back(used);
+        crate::executor::EXECUTORS.put_back(used);
         let (executor, order) = run();
         assert_eq!(order, seconds);
         // Not another one, because another test has taken it.
