@@ -456,17 +456,22 @@ pub(crate) fn spend_all() {
     });
 }
 
-/// A guard: until it is dropped, the budget is unlimited. The drop restores the previous budget.
-pub(crate) struct Unlimited(u32);
+/// A guard: until it is dropped, the thread has another budget. The drop restores the previous one.
+pub(crate) struct Lent(u32);
 
-impl Unlimited {
+impl Lent {
     #[inline]
-    pub(crate) fn new() -> Self {
-        Unlimited(LOCAL.with(|l| l.budget.replace(UNLIMITED)))
+    fn new(budget: u32) -> Self {
+        Lent(LOCAL.with(|l| l.budget.replace(budget)))
+    }
+
+    #[inline]
+    pub(crate) fn unlimited() -> Self {
+        Self::new(UNLIMITED)
     }
 }
 
-impl Drop for Unlimited {
+impl Drop for Lent {
     fn drop(&mut self) {
         LOCAL.with(|l| l.budget.set(self.0));
     }
@@ -654,7 +659,7 @@ static ONCE: Waker = no_task(2);
 /// does not wait. The budget is unlimited, because an operation that must not wait must not yield
 /// either.
 pub(crate) fn try_once<R>(poll: impl FnOnce(&mut Context<'_>) -> R) -> R {
-    let _unlimited = Unlimited::new();
+    let _unlimited = Lent::unlimited();
     poll(&mut Context::from_waker(&ONCE))
 }
 
@@ -671,15 +676,8 @@ pub(crate) fn tries_once(cx: &Context<'_>) -> bool {
 /// The future may complete at least one operation, even if the budget is spent, because it is not
 /// polled again.
 pub(crate) fn last_poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
-    let was_spent = !has_budget();
-    if was_spent {
-        LOCAL.with(|l| l.budget.set(1));
-    }
-    let polled = without_note(|| future.poll(&mut Context::from_waker(&LAST)));
-    if was_spent {
-        LOCAL.with(|l| l.budget.set(0));
-    }
-    polled
+    let _one = (!has_budget()).then(|| Lent::new(1));
+    without_note(|| future.poll(&mut Context::from_waker(&LAST)))
 }
 
 /// Polls `operation` and, if that is pending, `limit`. If `limit` is ready, polls `operation` for

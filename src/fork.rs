@@ -31,6 +31,7 @@ pub(crate) fn refuse() {
 }
 
 /// Returns an error in such a process.
+#[cfg(feature = "net")]
 pub(crate) fn check() -> io::Result<()> {
     if is_child() { Err(io::Error::new(io::ErrorKind::Unsupported, REFUSAL)) } else { Ok(()) }
 }

@@ -72,32 +72,43 @@ impl fmt::Debug for Caught {
     }
 }
 
-/// Drops `value`, whose destructor must not unwind here. A call from within another one on the same
-/// thread only queues its value, so the stack stays flat however long the chain is in which each
-/// value drops the next one.
+/// The number of nested calls of [`drop_flat`] that drop their value at once.
+const NESTED_DROPS: u32 = 8;
+
+/// Drops `value`, whose destructor must not unwind here. The stack stays flat however long the
+/// chain is in which each value drops the next one: beyond [`NESTED_DROPS`] nested calls on one
+/// thread, a value is dropped when the innermost destructor has returned. Others are dropped at
+/// once, because a destructor may wait for what the drop of an inner value does.
 pub(crate) fn drop_flat<T: 'static>(value: T) {
     type Values = ManuallyDrop<Vec<Box<dyn Any>>>;
     thread_local! {
-        /// The queue, during a drop. It has no destructor, so it is still there when the
-        /// destructors of other thread-locals run.
-        static QUEUE: Cell<Option<Values>> = const { Cell::new(None) };
+        static NESTED: Cell<u32> = const { Cell::new(0) };
+        /// The values to drop when the innermost destructor has returned. It has no destructor, so
+        /// it is still there when the destructors of other thread-locals run.
+        static QUEUE: Cell<Values> = const { Cell::new(ManuallyDrop::new(Vec::new())) };
     }
     if cfg!(gopark_loom) {
         // The threads of a loom model share thread-locals.
         return drop(value);
     }
-    if let Some(mut queue) = QUEUE.take() {
+    let nested = NESTED.get();
+    if nested == NESTED_DROPS {
+        let mut queue = QUEUE.take();
         queue.push(Box::new(value));
-        return QUEUE.set(Some(queue));
+        return QUEUE.set(queue);
     }
-    QUEUE.set(Some(ManuallyDrop::new(Vec::new())));
+    NESTED.set(nested + 1);
     contain(|| drop(value));
-    loop {
-        let mut queue = QUEUE.take().unwrap_or_default();
-        let Some(next) = queue.pop() else { return drop(ManuallyDrop::into_inner(queue)) };
-        QUEUE.set(Some(queue));
-        contain(|| drop(next));
+    if nested + 1 == NESTED_DROPS {
+        let mut queue = QUEUE.take();
+        while let Some(next) = queue.pop() {
+            QUEUE.set(queue);
+            contain(|| drop(next));
+            queue = QUEUE.take();
+        }
+        drop(ManuallyDrop::into_inner(queue));
     }
+    NESTED.set(nested);
 }
 
 /// Returns the text of a panic, if it has one.

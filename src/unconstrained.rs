@@ -90,7 +90,7 @@ impl<F: Future> Future for Unconstrained<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let future = self.project().future;
         // Not a closure, because a closure would hide the caller.
-        let _unlimited = coop::Unlimited::new();
+        let _unlimited = coop::Lent::unlimited();
         future.poll(cx)
     }
 }

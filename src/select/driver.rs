@@ -223,7 +223,7 @@ impl<C: Cases> Selecting<C> {
         }
         let mut candidates = Candidates::new(self.biased, self.cases.count());
         let (mut channel_cases, mut has_others) = (0, false);
-        // A limit is polled with its operation.
+        // A limit is polled with its operation, and the list does not tell which case has one.
         let has_limits = self.cases.has_limits();
         self.cases().each(0, &mut |index, role, raw| {
             if *role == Role::Off {
@@ -575,7 +575,7 @@ impl<C: Cases> Selecting<C> {
                 if self.cases.may_go_off() && self.is_off(winner) {
                     return self.resume_all_off(cx);
                 }
-                if self.biased && self.has_others {
+                if self.biased && (self.has_others || self.cases.has_limits()) {
                     return self.prefer_earlier(winner, cx);
                 }
                 return Poll::Ready(self.won(winner));
@@ -593,14 +593,22 @@ impl<C: Cases> Selecting<C> {
     #[inline(never)]
     fn prefer_earlier(&mut self, winner: usize, cx: &mut Context<'_>) -> Poll<C::Output> {
         let receives = self.cases().raw(winner).is_some_and(ChannelCase::can_be_undone);
-        let mut earlier = Candidates::new(true, winner);
+        let mut roles = Vec::with_capacity(winner);
         self.cases().each(0, &mut |index, role, _| {
-            if receives && index < winner && *role == Role::Other {
-                earlier.push(index);
+            if receives && index < winner {
+                roles.push(*role);
             }
         });
-        while let Some(index) = earlier.draw() {
-            let polled = self.cases().poll_case(index, cx);
+        for (index, role) in roles.into_iter().enumerate() {
+            let polled = match role {
+                Role::Off => Poll::Pending,
+                Role::Other => self.cases().poll_case(index, cx),
+                // It has left its queue.
+                Role::Channel => {
+                    let limit = self.cases().poll_limit(index, cx);
+                    limit.map(|()| self.cases().limited(index))
+                }
+            };
             if polled.is_ready() {
                 self.finish();
                 return polled;
@@ -633,14 +641,20 @@ impl<C: Cases> Selecting<C> {
             drop(unsafe { self.token.set_waker(waker) });
         }
         let mut candidates = Candidates::new(self.biased, self.cases.count());
+        // For each case whether it is queued; empty if no case has a limit.
+        let mut queued = Vec::new();
         let has_limits = self.cases.has_limits();
         self.cases().each(0, &mut |index, role, _| {
-            if *role == Role::Other || has_limits && *role == Role::Channel {
+            let is_queued = has_limits && *role == Role::Channel;
+            if has_limits {
+                queued.push(is_queued);
+            }
+            if *role == Role::Other || is_queued {
                 candidates.push(index);
             }
         });
         while let Some(index) = candidates.draw() {
-            if has_limits && self.is_channel(index) {
+            if has_limits && queued[index] {
                 if self.cases().poll_limit(index, cx).is_ready() {
                     self.leave();
                     let output = self.cases().limited(index);
@@ -696,16 +710,6 @@ impl<C: Cases> Selecting<C> {
         woken.wake();
         self.leave();
         Some(Poll::Ready(self.won(index)))
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn is_channel(&mut self, index: usize) -> bool {
-        let mut is_channel = false;
-        self.cases().each(0, &mut |at, role, _| {
-            is_channel |= at == index && *role == Role::Channel;
-        });
-        is_channel
     }
 
     /// Counts out a case if it went off when it was polled. Returns true if it was the last one.

@@ -468,17 +468,14 @@ acquisition! {
     /// # Examples
     ///
     /// ```
-    /// use gopark::select;
     /// use gopark::sync::RwMutex;
     ///
     /// gopark::block_on(async {
     ///     let m = RwMutex::new(1);
     ///     let reader = m.rlock().await;
     ///     let mut writing = Box::pin(m.lock());
-    ///     select! {
-    ///         _ = writing.as_mut() => unreachable!("there is a reader"),
-    ///         default => assert!(m.try_rlock().is_none()), // Readers wait behind the writer.
-    ///     }
+    ///     assert!(futures_lite::future::poll_once(writing.as_mut()).await.is_none());
+    ///     assert!(m.try_rlock().is_none(), "readers wait behind the writer");
     ///     drop(writing);
     ///     assert!(m.try_rlock().is_some());
     ///     # drop(reader);

@@ -210,7 +210,7 @@ impl<R: Request<X>, X> Acquisition<R, X> {
             if let Some(address) = this.request.resource().and_then(Resource::recorded) {
                 if acquired {
                     holders::acquired(address, this.site)
-                } else {
+                } else if matches!(this.stage, Stage::Waiting(_)) {
                     holders::waits(address)
                 }
             }

@@ -431,6 +431,31 @@ fn long_chain_of_functions_that_cancel_is_dropped_without_recursion_after_its_ru
     });
 }
 
+/// A bug: the futures of functions whose runtime has ended were dropped one after the other, so a
+/// destructor in one that waited for the drop of another waited forever.
+#[test]
+fn destructor_may_wait_for_the_drop_of_another_function_after_the_runtime_cx11() {
+    struct WaitsForTheEnd(Option<Context>, chan::Receiver<u8>);
+    impl Drop for WaitsForTheEnd {
+        fn drop(&mut self) {
+            self.0 = None;
+            assert_eq!(self.1.recv_blocking(), None);
+        }
+    }
+    no_hang(|| {
+        let cancel = rt(1).block_on(async {
+            let (tx, rx) = chan::unbuffered();
+            let (ctx, cancel) = Context::background().with_cancel();
+            let inner = Context::background().with_cancel().0;
+            inner.after_func(async move { drop(tx) });
+            let waits = WaitsForTheEnd(Some(inner), rx);
+            ctx.after_func(async move { drop(waits) });
+            cancel
+        });
+        cancel.cancel();
+    });
+}
+
 /// Dropping a function's future panics, in the middle of a chain: those behind it are dropped all
 /// the same.
 #[test]

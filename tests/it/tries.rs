@@ -176,6 +176,23 @@ fn an_earlier_case_of_a_parked_biased_select_comes_before_a_received_value() {
         assert_eq!(selecting.as_mut().poll(&mut cx), Poll::Ready(None));
     }
     assert_eq!(rx.try_recv(), Ok(1), "the value is not lost");
+    {
+        let (ctx, cancel) = GoContext::background().with_cancel();
+        let (full, _receiver) = chan::unbuffered();
+        let mut selecting = pin!(async {
+            select! {
+                biased;
+                sent = ctx.send(&full, 7) => sent.is_ok(),
+                _ = rx.recv() => true,
+            }
+        });
+        assert_eq!(rx.try_recv().ok(), None);
+        assert!(selecting.as_mut().poll(&mut cx).is_pending());
+        cancel.cancel();
+        tx.try_send(3).unwrap();
+        assert_eq!(selecting.as_mut().poll(&mut cx), Poll::Ready(false));
+    }
+    assert_eq!(rx.try_recv(), Ok(3));
     // A case that stands behind the receive does not.
     let mut selecting = pin!(async {
         select! {
