@@ -6,7 +6,6 @@
 //! start there. So the child is marked. An operation that needs a runtime finds that the thread has
 //! no current one, and then checks the mark.
 
-use std::io;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -32,8 +31,9 @@ pub(crate) fn refuse() {
 
 /// Returns an error in such a process.
 #[cfg(feature = "net")]
-pub(crate) fn check() -> io::Result<()> {
-    if is_child() { Err(io::Error::new(io::ErrorKind::Unsupported, REFUSAL)) } else { Ok(()) }
+pub(crate) fn check() -> std::io::Result<()> {
+    use std::io::{Error, ErrorKind};
+    if is_child() { Err(Error::new(ErrorKind::Unsupported, REFUSAL)) } else { Ok(()) }
 }
 
 /// Aborts such a process. Called when its thread is a worker whose goroutine has forked and now
