@@ -725,6 +725,12 @@ pub(crate) fn is_passing(cx: &Context<'_>) -> bool {
     is_last(cx.waker()) || cx.waker().will_wake(&ONCE)
 }
 
+/// Returns true if no task is woken for another poll: no task waits, or this is a [`last_poll`].
+#[cfg(feature = "net")]
+pub(crate) fn is_final(cx: &Context<'_>) -> bool {
+    tries_once(cx) || is_last(cx.waker())
+}
+
 /// Returns true in a [`last_poll`].
 pub(crate) fn is_last(waker: &Waker) -> bool {
     waker.will_wake(&LAST)

@@ -172,7 +172,7 @@ impl Sources {
     }
 
     fn deregister(&self, source: &mut impl Source, token: usize) {
-        if self.check().is_err() {
+        if fork::is_child() {
             // It would remove its parent's registration.
             return;
         }

@@ -77,10 +77,10 @@ extern "C" fn handler(signal: c_int, info: *mut libc::siginfo_t, context: *mut c
     match before.sa_sigaction {
         libc::SIG_DFL | libc::SIG_IGN => {}
         function if before.sa_flags & libc::SA_SIGINFO != 0 => {
+            type Handler = extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
             // SAFETY: this is the type of a handler with `SA_SIGINFO`, which was installed for this
             // signal.
-            let function: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) =
-                unsafe { mem::transmute(function) };
+            let function: Handler = unsafe { mem::transmute(function) };
             function(signal, info, context);
         }
         function => {

@@ -240,6 +240,10 @@ pin_project! {
     }
 }
 
+fn closed<T>(SendError(value): SendError<T>) -> ContextSendError<T> {
+    ContextSendError::Closed(value)
+}
+
 /// The operation of the send is in the queue as a case of the `select!`, not alone, so that it does
 /// not complete beside another case. If it was polled before, it keeps its own place.
 impl<T> Case for Sending<'_, T> {
@@ -255,7 +259,7 @@ impl<T> Case for Sending<'_, T> {
         let run = self.as_mut().project().run.project();
         if let Poll::Ready(sent) = run.future.poll_case(cx) {
             *run.progress = Progress::Over;
-            return Poll::Ready(sent.map_err(|SendError(value)| ContextSendError::Closed(value)));
+            return Poll::Ready(sent.map_err(closed));
         }
         let limit = self.as_mut().poll_limit(cx, Sealed::TOKEN);
         limit.map(|()| self.limited(Sealed::TOKEN))
@@ -268,7 +272,7 @@ impl<T> Case for Sending<'_, T> {
     fn won(self: Pin<&mut Self>) -> Self::Output {
         let run = self.project().run.project();
         *run.progress = Progress::Over;
-        run.future.won().map_err(|SendError(value)| ContextSendError::Closed(value))
+        run.future.won().map_err(closed)
     }
 
     fn has_limit(&self, _: Sealed) -> bool {
@@ -293,7 +297,7 @@ impl<T> Future for Sending<'_, T> {
     fn poll(self: Pin<&mut Self>, cx: &mut Cx<'_>) -> Poll<Self::Output> {
         let mut run = self.project().run;
         run.as_mut().poll(cx).map(|ran| match ran {
-            Ok(sent) => sent.map_err(|SendError(value)| ContextSendError::Closed(value)),
+            Ok(sent) => sent.map_err(closed),
             // The send is in no queue: it was never polled, or polled for the last time.
             Err(err) => Err(ContextSendError::Context(err, run.project().future.give_up())),
         })

@@ -237,7 +237,7 @@ impl<'a, O: Operation<'a>> Future for Attempts<'a, O> {
         let mut this = self.project();
         let direction = this.operation.direction();
         // `forced`: no task will wait, so only the system call can tell.
-        let forced = coop::tries_once(cx) || coop::is_last(cx.waker());
+        let forced = coop::is_final(cx);
         loop {
             match this.stage.as_mut().project() {
                 StageProjection::Attempt => {}
@@ -276,7 +276,7 @@ pub(crate) fn poll_attempt<'a, O: Operation<'a>>(
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<O::Output>> {
     let direction = operation.direction();
-    let forced = coop::tries_once(cx) || coop::is_last(cx.waker());
+    let forced = coop::is_final(cx);
     loop {
         if !coop::poll_ready(cx, None, Reason::Io, direction.object()) {
             return Poll::Pending;

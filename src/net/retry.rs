@@ -56,7 +56,7 @@ impl<'a, O: Retry<'a>> Future for Retrying<'a, O> {
         let mut this = self.project();
         loop {
             if let Some(pause) = this.pause.as_mut().as_pin_mut() {
-                let watches = O::SEES_END && !coop::tries_once(cx) && !coop::is_last(cx.waker());
+                let watches = O::SEES_END && !coop::is_final(cx);
                 if !watches || this.operation.direction().watch_end(this.watch, cx) {
                     ready!(pause.poll(cx));
                     this.watch.end();

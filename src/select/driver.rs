@@ -192,6 +192,15 @@ impl<C: Cases> Selecting<C> {
         });
     }
 
+    /// Returns a copy of the roles of all cases.
+    #[cold]
+    #[inline(never)]
+    fn roles(&mut self) -> Vec<Role> {
+        let mut roles = Vec::with_capacity(self.cases.count());
+        self.cases().each(0, &mut |_, role, _| roles.push(*role));
+        roles
+    }
+
     /// Notes the use of the channels for the simulation.
     #[cfg(feature = "sim")]
     fn note_use(&mut self) {
@@ -592,14 +601,10 @@ impl<C: Cases> Selecting<C> {
     #[cold]
     #[inline(never)]
     fn prefer_earlier(&mut self, winner: usize, cx: &mut Context<'_>) -> Poll<C::Output> {
-        let receives = self.cases().raw(winner).is_some_and(ChannelCase::can_be_undone);
-        let mut roles = Vec::with_capacity(winner);
-        self.cases().each(0, &mut |index, role, _| {
-            if receives && index < winner {
-                roles.push(*role);
-            }
-        });
-        for (index, role) in roles.into_iter().enumerate() {
+        if !self.cases().raw(winner).is_some_and(ChannelCase::can_be_undone) {
+            return Poll::Ready(self.won(winner));
+        }
+        for (index, role) in self.roles().into_iter().take(winner).enumerate() {
             let polled = match role {
                 Role::Off => Poll::Pending,
                 Role::Other => self.cases().poll_case(index, cx),
@@ -641,20 +646,15 @@ impl<C: Cases> Selecting<C> {
             drop(unsafe { self.token.set_waker(waker) });
         }
         let mut candidates = Candidates::new(self.biased, self.cases.count());
-        // For each case whether it is queued; empty if no case has a limit.
-        let mut queued = Vec::new();
         let has_limits = self.cases.has_limits();
         self.cases().each(0, &mut |index, role, _| {
-            let is_queued = has_limits && *role == Role::Channel;
-            if has_limits {
-                queued.push(is_queued);
-            }
-            if *role == Role::Other || is_queued {
+            if *role == Role::Other || has_limits && *role == Role::Channel {
                 candidates.push(index);
             }
         });
+        let roles = if has_limits { self.roles() } else { Vec::new() };
         while let Some(index) = candidates.draw() {
-            if has_limits && queued[index] {
+            if has_limits && roles[index] == Role::Channel {
                 if self.cases().poll_limit(index, cx).is_ready() {
                     self.leave();
                     let output = self.cases().limited(index);

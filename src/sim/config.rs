@@ -245,7 +245,7 @@ impl Config {
     /// Allows an operation to leave the simulation.
     ///
     /// A run may then depend on more than its seed. With [`Outside::Wake`] a failure is neither
-    /// repeated nor shrunk, because another run may wait for ever for a wake that does not come.
+    /// repeated nor shrunk, because another run may wait forever for a wake that does not come.
     ///
     /// # Examples
     ///

@@ -108,18 +108,20 @@ impl Barrier {
         self.word.load(Ordering::Acquire) / ROUND
     }
 
+    /// Returns the word after the last arrival of a round, if the next arrival is the last.
+    fn next_round(&self, word: u64) -> Option<u64> {
+        (word % ROUND + 1 >= self.n).then(|| (word / ROUND + 1).wrapping_mul(ROUND))
+    }
+
     /// Counts an arrival. Returns the round for whose end the caller must wait, or `None` if this
     /// was the round's last arrival.
     fn arrive(&self) -> Option<u64> {
-        let is_last = |word: u64| word % ROUND + 1 >= self.n;
-        let arrive = |word: u64| {
-            Some(if is_last(word) { (word / ROUND + 1).wrapping_mul(ROUND) } else { word + 1 })
-        };
+        let arrive = |word| Some(self.next_round(word).unwrap_or(word + 1));
         let before = self
             .word
             .fetch_update(Ordering::AcqRel, Ordering::Relaxed, arrive)
             .expect("always some");
-        if is_last(before) {
+        if self.next_round(before).is_some() {
             self.notify.notify_all();
             return None;
         }
@@ -128,8 +130,7 @@ impl Barrier {
 
     /// Arrives if this is the round's last arrival. Returns true if it was.
     fn try_arrive(&self) -> bool {
-        let is_last = |word: u64| word % ROUND + 1 >= self.n;
-        let arrive = |word: u64| is_last(word).then(|| (word / ROUND + 1).wrapping_mul(ROUND));
+        let arrive = |word| self.next_round(word);
         let arrived = self.word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, arrive).is_ok();
         if arrived {
             self.notify.notify_all();

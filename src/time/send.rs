@@ -8,7 +8,7 @@ use std::time::Duration;
 use pin_project_lite::pin_project;
 
 use super::sleep::{Sleep, sleep};
-use crate::chan::{SendTimeoutError, Sender, Sending};
+use crate::chan::{SendError, SendTimeoutError, Sender, Sending};
 use crate::coop::{self, Reason};
 use crate::wait::case::{Case, ChannelCase, Sealed};
 
@@ -107,7 +107,7 @@ impl<T> Future for SendTimeout<'_, T> {
         let sleep = this.sleep;
         coop::poll_limited(this.sending.as_mut(), cx, site, |cx| sleep.poll_elapsed(cx)).map(
             |sent| match sent {
-                Some(sent) => sent.map_err(|error| SendTimeoutError::Closed(error.0)),
+                Some(sent) => sent.map_err(closed),
                 None => {
                     coop::spend();
                     Err(SendTimeoutError::Timeout(this.sending.give_up()))
@@ -115,6 +115,10 @@ impl<T> Future for SendTimeout<'_, T> {
             },
         )
     }
+}
+
+fn closed<T>(SendError(value): SendError<T>) -> SendTimeoutError<T> {
+    SendTimeoutError::Closed(value)
 }
 
 /// The operation of the send is in the queue as a case of the `select!`, not alone, so that it does
@@ -127,7 +131,7 @@ impl<T> Case for SendTimeout<'_, T> {
             return coop::without_note(|| self.poll(cx));
         }
         if let Poll::Ready(sent) = self.as_mut().project().sending.poll_case(cx) {
-            return Poll::Ready(sent.map_err(|error| SendTimeoutError::Closed(error.0)));
+            return Poll::Ready(sent.map_err(closed));
         }
         let limit = self.as_mut().poll_limit(cx, Sealed::TOKEN);
         limit.map(|()| self.limited(Sealed::TOKEN))
@@ -139,7 +143,7 @@ impl<T> Case for SendTimeout<'_, T> {
 
     fn won(self: Pin<&mut Self>) -> Self::Output {
         let sent = self.project().sending.won();
-        sent.map_err(|error| SendTimeoutError::Closed(error.0))
+        sent.map_err(closed)
     }
 
     fn has_limit(&self, _: Sealed) -> bool {

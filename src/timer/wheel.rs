@@ -93,9 +93,8 @@ impl Wheel {
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         // SAFETY: the caller has exclusive access to the wheel.
-        let ready =
-            std::iter::successors(self.ready.front(), |&entry| unsafe { self.ready.next(entry) });
-        self.slotted + ready.count()
+        let next = |&entry: &_| unsafe { self.ready.next(entry) };
+        self.slotted + std::iter::successors(self.ready.front(), next).count()
     }
 
     /// Returns the level and the slot of a future time.

@@ -156,11 +156,11 @@ impl Listener<'_> {
             if !own.as_ref().is_some_and(|own| own.will_wake(cx.waker())) {
                 *own = Some(TaskWaker::new(cx.waker()));
             }
+            let cell = ptr::from_ref(&this.cell).cast();
             // SAFETY: the functions of `PROXY` keep the contract of a waker for a pointer to a
             // cell. The cell lives as long as the list may hold the proxy, because the listener
             // does not move, and leaves the list before it is dropped.
-            let proxy =
-                unsafe { Waker::from_raw(RawWaker::new(ptr::from_ref(&this.cell).cast(), &PROXY)) };
+            let proxy = unsafe { Waker::from_raw(RawWaker::new(cell, &PROXY)) };
             polled = Pin::new(inner).poll(&mut Context::from_waker(&proxy));
         }
         this.armed = polled.is_pending();

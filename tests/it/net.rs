@@ -10,7 +10,7 @@ use gopark::{Runtime, go, select};
 use crate::util::no_hang;
 
 /// Two ends of a connection.
-async fn pair() -> io::Result<(TcpStream, TcpStream)> {
+pub(crate) async fn pair() -> io::Result<(TcpStream, TcpStream)> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let client = TcpStream::connect(listener.local_addr()?).await?;
     let (server, _) = listener.accept().await?;

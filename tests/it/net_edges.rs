@@ -12,6 +12,7 @@ use gopark::net::{TcpListener, TcpSocket, TcpStream, UnixDatagram, UnixListener,
 use gopark::{Runtime, time};
 use socket2::{Domain, SockRef, Socket, Type};
 
+use crate::net::pair;
 use crate::net_bad_days::exhaust;
 use crate::util::{Wakes, isolated, no_hang};
 
@@ -156,8 +157,7 @@ fn a_connect_in_progress_is_not_writable() {
 fn a_linger_is_rounded_up_and_capped() {
     no_hang(|| {
         gopark::block_on(async {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (stream, _peer) = pair().await.unwrap();
             let socket = TcpSocket::new_v4().unwrap();
             let check = |set: Option<Duration>, got: Option<Duration>| {
                 stream.set_linger(set).unwrap();
@@ -204,8 +204,7 @@ fn an_accept_without_descriptors_sees_the_close() {
 fn keepalive_asks_again_soon() {
     no_hang(|| {
         gopark::block_on(async {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (stream, _peer) = pair().await.unwrap();
             let seconds = Duration::from_secs;
             for (idle, interval) in [(15, 15), (5, 5), (3600, 15)] {
                 stream.set_keepalive_time(Some(seconds(idle))).unwrap();

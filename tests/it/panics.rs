@@ -617,7 +617,7 @@ fn a_second_panic_of_a_main_is_dropped_harmlessly() {
     });
 }
 
-/// A closure whose result nobody takes, and one that a dropped `unblock` leaves behind.
+/// A closure whose result is not awaited, and one that a dropped `unblock` leaves behind.
 #[test]
 fn a_job_has_a_payload_that_cannot_end_its_worker() {
     isolated(|| {

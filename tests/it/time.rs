@@ -1281,8 +1281,8 @@ fn a_sleep_that_is_reset_ends_at_the_new_time_though_it_is_not_polled_again() {
     assert!(sleep.as_mut().poll(cx).is_ready());
 }
 
-/// A bug: a sleep that was polled while it was due never kept no waker. Set to a time that comes, it
-/// woke nobody.
+/// A bug: a sleep that was polled while it was due never did not keep the waker, so a reset to a
+/// time that comes woke no task.
 #[test]
 fn a_sleep_that_was_due_never_ends_at_the_new_time_though_it_is_not_polled_again() {
     let never = || time::now() + Duration::from_secs(20_000_000_000);
