@@ -29,9 +29,9 @@
 //! Operations take `&self`, so one goroutine may read while another one writes. The operations
 //! whose futures are in [`futures`] can be cases of a [`select!`](crate::select!).
 //! [`read_exact`](TcpStream::read_exact) and [`write_all`](TcpStream::write_all) cannot, because
-//! dropping them loses how far they have got. In a select with a `default`, an operation makes its
-//! system call once. The *Cancellation* section of an operation also applies to a select that takes
-//! another case.
+//! after a drop it is unknown how many bytes they have transferred. In a select with a `default`,
+//! an operation makes its system call once. The *Cancellation* section of an operation also applies
+//! to a select that takes another case.
 //!
 //! # Fairness
 //!
@@ -179,8 +179,8 @@ macro_rules! into_std {
         /// Returns the socket as one of `std`, if it has no clone.
         ///
         /// The socket stays non-blocking until its `set_nonblocking(false)`. A listener that was
-        /// closed stays shut down. For a socket that has
-        /// clones, duplicate the descriptor: on Unix with `as_fd().try_clone_to_owned()`.
+        /// closed stays shut down. For a socket that has clones, duplicate the descriptor: on Unix
+        /// with `as_fd().try_clone_to_owned()`.
         ///
         /// # Errors
         ///
@@ -222,6 +222,7 @@ mod retry;
 mod setup;
 mod socket;
 mod stream;
+mod tcp;
 #[cfg(feature = "tokio-io")]
 mod tokio;
 mod traits;
@@ -236,7 +237,7 @@ pub use self::hyper::{HyperExecutor, HyperTimer};
 pub use addr::{LookupHost, ToSocketAddrs, lookup_host};
 pub use listener::TcpListener;
 pub use socket::TcpSocket;
-pub use stream::{ReadHalf, TcpStream, WriteHalf};
+pub use tcp::{ReadHalf, TcpStream, WriteHalf};
 pub use udp::UdpSocket;
 #[cfg(unix)]
 pub use unix::{UnixListener, UnixReadHalf, UnixStream, UnixWriteHalf};

@@ -118,6 +118,8 @@ impl<T: AsFd> Async<T> {
 
     /// Deregisters the descriptor and returns it. tokio: the same.
     ///
+    /// There is no `get_mut`, because it could replace the descriptor, which would stay registered.
+    ///
     /// # Examples
     ///
     /// ```

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use hyper::rt::{self, Read, ReadBufCursor, Write};
 use pin_project_lite::pin_project;
 
-use super::stream::TcpStream;
+use super::tcp::TcpStream;
 use super::traits::writer;
 #[cfg(unix)]
 use super::unix::UnixStream;
@@ -47,10 +47,10 @@ traits!(UnixStream);
 
 /// Runs hyper's tasks as goroutines. hyper-util: `TokioExecutor`.
 ///
-/// HTTP/2 needs one. Each task is a goroutine, as if hyper started it with [`go`](crate::go()): of
-/// the runtime whose goroutine polls the connection, elsewhere of the global one. It is shown as
-/// started where `new` was called. A panic in a task is unrecovered, see
-/// [`OnPanic`](crate::OnPanic).
+/// HTTP/2 needs one. Each task is a goroutine, as if hyper started it with [`go`](crate::go()). If
+/// a goroutine polls the connection, the task runs in that goroutine's runtime, otherwise in the
+/// global one. Reports show it as started where `new` was called. A panic in a task is unrecovered,
+/// see [`OnPanic`](crate::OnPanic).
 ///
 /// Requires the feature `hyper`.
 ///

@@ -12,7 +12,7 @@ use socket2::Domain;
 use super::addr::{ToSocketAddrs, each_addr};
 use super::retry::Retrying;
 use super::setup::{self, AsSocket};
-use super::stream::TcpStream;
+use super::tcp::TcpStream;
 use crate::io::attempt::{Called, Operation, attempt_now, future};
 use crate::readiness::Direction;
 use crate::sources::{Registered, Registrable, Sources};
@@ -188,9 +188,9 @@ impl TcpListener {
     /// [`NotConnected`](io::ErrorKind::NotConnected), and clients are refused. The port becomes
     /// free when the last clone is dropped.
     ///
-    /// The socket itself is shut down, not only this handle: so its duplicates, also those of other
-    /// processes, as with socket activation, listen no longer. (Go closes its own descriptor only.)
-    /// Where others listen too, drop the clones instead.
+    /// The socket itself is shut down, not only this handle. So its duplicates stop listening too,
+    /// including those of other processes, as with socket activation. (Go closes its own descriptor
+    /// only.) If others must go on listening, drop the clones instead.
     ///
     /// # Examples
     ///

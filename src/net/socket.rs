@@ -10,7 +10,7 @@ use socket2::{Domain, Socket};
 use super::connect::Connect;
 use super::listener::TcpListener;
 use super::setup;
-use super::stream::TcpStream;
+use super::tcp::TcpStream;
 
 /// A TCP socket whose options can be set before it connects or listens.
 ///
@@ -98,7 +98,8 @@ impl TcpSocket {
     /// Takes a socket of `std` that neither is connected nor listens, and makes it non-blocking.
     /// tokio: the same.
     ///
-    /// It is for sockets of other crates with other options; `std` itself has only connected ones.
+    /// It is for a socket that another crate has made, with options that this type lacks. (`std`
+    /// itself makes only connected streams.)
     ///
     /// # Errors
     ///

@@ -649,6 +649,28 @@ impl UdpSocket {
     /// # Errors
     ///
     /// Returns an error if the system call fails.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::UdpSocket;
+    /// use std::net::Ipv6Addr;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gopark::block_on(async {
+    ///     // A host may have no IPv6.
+    ///     if let Ok(socket) = UdpSocket::bind("[::1]:0").await {
+    ///         let group = Ipv6Addr::new(0xff01, 0, 0, 0, 0, 0, 0, 0x100);
+    ///         // 0: the system chooses the interface, if there is one.
+    ///         if socket.join_multicast_v6(&group, 0).is_ok() {
+    ///             // It is a member now.
+    ///             assert!(socket.join_multicast_v6(&group, 0).is_err());
+    ///         }
+    ///     }
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     pub fn join_multicast_v6(&self, group: &Ipv6Addr, interface: u32) -> io::Result<()> {
         self.socket.io().join_multicast_v6(group, interface)
     }
@@ -658,6 +680,29 @@ impl UdpSocket {
     /// # Errors
     ///
     /// Returns an error if the system call fails.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::UdpSocket;
+    /// use std::net::Ipv6Addr;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gopark::block_on(async {
+    ///     // A host may have no IPv6.
+    ///     if let Ok(socket) = UdpSocket::bind("[::1]:0").await {
+    ///         let group = Ipv6Addr::new(0xff01, 0, 0, 0, 0, 0, 0, 0x100);
+    ///         // 0: the system chooses the interface, if there is one.
+    ///         if socket.join_multicast_v6(&group, 0).is_ok() {
+    ///             socket.leave_multicast_v6(&group, 0)?;
+    ///             // It is no member now.
+    ///             assert!(socket.leave_multicast_v6(&group, 0).is_err());
+    ///         }
+    ///     }
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     pub fn leave_multicast_v6(&self, group: &Ipv6Addr, interface: u32) -> io::Result<()> {
         self.socket.io().leave_multicast_v6(group, interface)
     }

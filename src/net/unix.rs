@@ -201,6 +201,18 @@ impl UnixStream {
     /// # Errors
     ///
     /// Returns an error if the system call fails.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::UnixStream;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let (a, _b) = UnixStream::pair()?;
+    /// assert!(a.local_addr()?.is_unnamed());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.io().local_addr()
     }
@@ -210,6 +222,24 @@ impl UnixStream {
     /// # Errors
     ///
     /// Returns an error if the system call fails.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::{UnixListener, UnixStream};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("gopark-peer-{}", std::process::id()));
+    /// gopark::block_on(async {
+    ///     let listener = UnixListener::bind(&path)?;
+    ///     let stream = UnixStream::connect(&path).await?;
+    ///     let (served, _) = listener.accept().await?;
+    ///     assert_eq!(stream.peer_addr()?.as_pathname(), Some(&*path));
+    ///     assert!(served.peer_addr()?.is_unnamed());
+    ///     std::fs::remove_file(&path)
+    /// })
+    /// # }
+    /// ```
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.socket.io().peer_addr()
     }
@@ -450,6 +480,19 @@ impl UnixListener {
     /// # Errors
     ///
     /// Returns an error if the system call fails.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::UnixListener;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("gopark-local-{}", std::process::id()));
+    /// let listener = UnixListener::bind(&path)?;
+    /// assert_eq!(listener.local_addr()?.as_pathname(), Some(&*path));
+    /// std::fs::remove_file(&path)
+    /// # }
+    /// ```
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.io().local_addr()
     }
@@ -485,5 +528,24 @@ accept_again!(AcceptOne<'a>);
 
 future! {
     /// The future of [`UnixListener::accept`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::{UnixListener, UnixStream, futures};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("gopark-accepts-{}", std::process::id()));
+    /// gopark::block_on(async {
+    ///     let listener = UnixListener::bind(&path)?;
+    ///     let accept: futures::UnixAccept<'_> = listener.accept();
+    ///     let client = UnixStream::connect(&path).await?;
+    ///     let (served, _) = accept.await?;
+    ///     client.write_all(b"hello").await?;
+    ///     served.read_exact(&mut [0; 5]).await?;
+    ///     std::fs::remove_file(&path)
+    /// })
+    /// # }
+    /// ```
     UnixAccept<'a>: Retrying<'a, AcceptOne<'a>> => io::Result<(UnixStream, SocketAddr)>
 }

@@ -490,6 +490,20 @@ impl UnixDatagram {
     ///
     /// Returns [`WouldBlock`](io::ErrorKind::WouldBlock) if there is no room; otherwise same as
     /// [`send_to_addr`](Self::send_to_addr).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::UnixDatagram;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("gopark-try-reply-{}", std::process::id()));
+    /// let (server, client) = (UnixDatagram::unbound()?, UnixDatagram::bind(&path)?);
+    /// server.try_send_to_addr(b"pong", &client.local_addr()?)?;
+    /// assert_eq!(client.try_recv(&mut [0; 16])?, 4);
+    /// std::fs::remove_file(&path)
+    /// # }
+    /// ```
     pub fn try_send_to_addr(&self, bytes: &[u8], address: &SocketAddr) -> io::Result<usize> {
         let target = Some(Target::Address(address));
         attempt_now(&mut Transmit { socket: &self.socket, bytes, target })
@@ -539,6 +553,19 @@ impl UnixDatagram {
     /// # Errors
     ///
     /// Returns an error if the system call fails.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::UnixDatagram;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("gopark-address-{}", std::process::id()));
+    /// let socket = UnixDatagram::bind(&path)?;
+    /// assert_eq!(socket.local_addr()?.as_pathname(), Some(&*path));
+    /// std::fs::remove_file(&path)
+    /// # }
+    /// ```
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.io().local_addr()
     }
@@ -548,6 +575,22 @@ impl UnixDatagram {
     /// # Errors
     ///
     /// Returns an error if the socket is not connected.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::UnixDatagram;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("gopark-connected-{}", std::process::id()));
+    /// let _server = UnixDatagram::bind(&path)?;
+    /// let client = UnixDatagram::unbound()?;
+    /// assert!(client.peer_addr().is_err());
+    /// client.connect(&path)?;
+    /// assert_eq!(client.peer_addr()?.as_pathname(), Some(&*path));
+    /// std::fs::remove_file(&path)
+    /// # }
+    /// ```
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.socket.io().peer_addr()
     }
@@ -557,6 +600,18 @@ impl UnixDatagram {
     /// # Errors
     ///
     /// Returns an error if the system call fails.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::UnixDatagram;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let socket = UnixDatagram::unbound()?;
+    /// assert!(socket.take_error()?.is_none());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
         self.socket.io().take_error()
     }
@@ -602,15 +657,66 @@ fn raw_addr(address: &SocketAddr) -> io::Result<SockAddr> {
 
 operation! {
     /// The future of [`UnixDatagram::recv_from`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::{UnixDatagram, futures};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gopark::block_on(async {
+    ///     let (a, b) = UnixDatagram::pair()?;
+    ///     let mut buffer = [0; 16];
+    ///     let recv: futures::UnixRecvFrom<'_> = b.recv_from(&mut buffer);
+    ///     a.send(b"ping").await?;
+    ///     let (n, sender) = recv.await?;
+    ///     assert!(n == 4 && sender.is_unnamed());
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     UnixRecvFrom<'a> = ReceiveFrom<'a, mio::net::UnixDatagram> => io::Result<(usize, SocketAddr)>
 }
 operation! {
     /// The future of [`UnixDatagram::recv`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::{UnixDatagram, futures};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gopark::block_on(async {
+    ///     let (a, b) = UnixDatagram::pair()?;
+    ///     let mut buffer = [0; 16];
+    ///     let recv: futures::UnixRecv<'_> = b.recv(&mut buffer);
+    ///     a.send(b"ping").await?;
+    ///     assert_eq!(recv.await?, 4);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     UnixRecv<'a> = Receive<'a, mio::net::UnixDatagram> => io::Result<usize>
 }
 future! {
     /// The future of [`UnixDatagram::send`], [`UnixDatagram::send_to`] and
     /// [`UnixDatagram::send_to_addr`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::{UnixDatagram, futures};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gopark::block_on(async {
+    ///     let (a, b) = UnixDatagram::pair()?;
+    ///     let send: futures::UnixSend<'_> = a.send(b"ping");
+    ///     assert_eq!(send.await?, 4);
+    ///     assert_eq!(b.recv(&mut [0; 16]).await?, 4);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     UnixSend<'a>: Retrying<'a, Transmit<'a, mio::net::UnixDatagram>> => io::Result<usize>
 }
 

@@ -12,15 +12,15 @@
 //! # When a signal is caught
 //!
 //! A signal is caught while something here waits for it. A caught signal does not have its default
-//! effect, which for most signals is to end the process. When the receiver was dropped, the context
-//! has ended or a [`ctrl_c`] has completed, and nothing else waits for that signal, the signal has
-//! its previous effect again. So a second Ctrl-C ends a program that hangs in its shutdown. (Go's
+//! effect, which for most signals is to end the process. It has its previous effect again when
+//! nothing waits for it any longer: the receiver was dropped, the context has ended, or the
+//! [`ctrl_c`] has completed. So a second Ctrl-C ends a program that hangs in its shutdown. (Go's
 //! `NotifyContext` keeps catching until its `stop` is called; tokio never stops.)
 //!
 //! Handlers that other code of the process has installed, before or after, are called as well:
 //! those of tokio and of the crate `signal-hook` work together with this module. The same holds for
-//! `GOPARK_DEBUG=dump=on`, which writes a dump on SIGQUIT: the process writes the dump, and a
-//! `notify` for SIGQUIT receives the signal too.
+//! `GOPARK_DEBUG=dump=on`: on SIGQUIT the process writes a dump, and a `notify` for SIGQUIT
+//! receives the signal too.
 //!
 //! Signals of the same kind in quick succession may be merged into one, as on every system.
 //!
@@ -30,6 +30,22 @@
 //! [`INT`](Signal::INT) is Ctrl-C or Ctrl-Break; [`TERM`](Signal::TERM) means that the console is
 //! closed, the user logs off or the system shuts down. Windows ends the process a few seconds after
 //! a `TERM` in any case.
+//!
+//! # Examples
+//!
+//! ```
+//! # #[cfg(unix)]
+//! gopark::block_on(async {
+//!     use gopark::signal::{self, Signal};
+//!
+//!     let signals = signal::notify(&[Signal::TERM, Signal::HUP]);
+//!     # unsafe { libc::raise(libc::SIGHUP) };
+//!     match signals.recv().await {
+//!         Some(Signal::HUP) => println!("the server reads its configuration again"),
+//!         signal => unreachable!("{signal:?}"),
+//!     }
+//! });
+//! ```
 
 #[forbid(unsafe_code)]
 mod kinds;

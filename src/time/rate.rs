@@ -50,6 +50,15 @@ pub struct Limit(f64);
 
 impl Limit {
     /// No limit: every event may happen at once, whatever the burst. Go: `rate.Inf`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::time::rate::{Limit, Limiter};
+    ///
+    /// let limiter = Limiter::new(Limit::INF, 1);
+    /// assert!(limiter.allow(1000));
+    /// ```
     pub const INF: Self = Self(f64::INFINITY);
 
     /// Returns the rate of one event in each `interval`. Go: `rate.Every`.
