@@ -21,6 +21,9 @@ const FEATURES: &str = "sim,net,hyper,tokio-io";
 /// Auto traits that are not stable.
 const UNSTABLE: &[&str] = &["Freeze", "UnsafeUnpin", "StructuralPartialEq"];
 
+/// What begins the declaration of an item in its page.
+const DECLARATION: &str = "<pre class=\"rust item-decl\"><code>";
+
 #[test]
 fn the_public_api_is_the_recorded_one() {
     let path = root().join("tests/public_api.txt");
@@ -54,6 +57,14 @@ fn the_public_api_is_the_recorded_one() {
          CHANGELOG.md as **Breaking**, and release a new minor version. A line with `+` is new. \
          Record both with\nGOPARK_PUBLIC_API=overwrite cargo test --test public_api"
     );
+}
+
+#[test]
+fn each_public_item_has_an_example() {
+    let pages = pages(&documentation());
+    let missing: Vec<String> =
+        pages.iter().filter(|page| is_own(page)).flat_map(without_example).collect();
+    assert!(missing.is_empty(), "without a section `# Examples`:\n{}", missing.join("\n"));
 }
 
 fn root() -> PathBuf {
@@ -97,14 +108,21 @@ fn documentation() -> PathBuf {
     target.join("doc/gopark")
 }
 
-/// The declarations in the pages of a crate, each with the item to which it belongs.
-fn public_api(doc: &Path) -> BTreeSet<(String, String)> {
-    let mut found = BTreeSet::new();
+/// A page of the documentation.
+struct Page {
+    /// `fn`, `struct`, `mod`, …
+    kind: String,
+    path: String,
+    text: String,
+}
+
+/// The pages of a crate's items, except those of the guide, which is text.
+fn pages(doc: &Path) -> Vec<Page> {
+    let mut found = Vec::new();
     let mut dirs = vec![doc.to_owned()];
     while let Some(dir) = dirs.pop() {
         let path = dir.strip_prefix(doc).unwrap().iter().map(|part| part.to_str().unwrap());
         let module: Vec<&str> = std::iter::once("gopark").chain(path).collect();
-        // The guide is text.
         if module.get(1) == Some(&"guide") {
             continue;
         }
@@ -119,23 +137,65 @@ fn public_api(doc: &Path) -> BTreeSet<(String, String)> {
             let Some(name) = name.strip_suffix(".html").filter(|name| *name != "all") else {
                 continue;
             };
-            let page = fs::read_to_string(&path).unwrap();
-            if page.contains("<title>Redirection</title>") {
+            let text = fs::read_to_string(&path).unwrap();
+            if text.contains("<title>Redirection</title>") {
                 continue;
             }
-            if name == "index" {
-                let modules = (format!("mod {module}"), format!("pub mod {module}"));
-                found.extend(reexports(&page).map(|line| (modules.0.clone(), line)));
-                found.insert(modules);
-            } else {
-                let (kind, name) = name.split_once('.').unwrap();
-                let item = format!("{kind} {module}::{name}");
-                found
-                    .extend(declarations(kind, &page).into_iter().map(|line| (item.clone(), line)));
+            let (kind, path) = match name.split_once('.') {
+                Some((kind, name)) => (kind.to_owned(), format!("{module}::{name}")),
+                None => ("mod".to_owned(), module.clone()),
+            };
+            found.push(Page { kind, path, text });
+        }
+    }
+    found
+}
+
+/// The declarations in the pages of a crate, each with the item to which it belongs.
+fn public_api(doc: &Path) -> BTreeSet<(String, String)> {
+    let mut found = BTreeSet::new();
+    for page in pages(doc) {
+        let item = format!("{} {}", page.kind, page.path);
+        if page.kind == "mod" {
+            found.extend(reexports(&page.text).map(|line| (item.clone(), line)));
+            found.insert((item, format!("pub mod {}", page.path)));
+        } else {
+            found.extend(declarations(&page).into_iter().map(|line| (item.clone(), line)));
+        }
+    }
+    found
+}
+
+/// What a page documents without a section `# Examples`: its item, and the item's own methods.
+fn without_example(Page { kind, path, text }: &Page) -> Vec<String> {
+    let has_example = |docs: &str| docs.contains("</a>Examples</h");
+    let mut found = Vec::new();
+    let own = text.split("class=\"section-header\"").next().unwrap();
+    // The crate's page has "Getting started" instead.
+    if !has_example(own) && path != "gopark" {
+        found.push(format!("{kind} {path}"));
+    }
+    for part in text.split("<h2 id=\"").skip(1) {
+        let title = part.split('"').next().unwrap();
+        if !["implementations", "required-methods", "provided-methods"].contains(&title) {
+            continue;
+        }
+        for section in part.split("<section id=\"").skip(1) {
+            let id = section.split('"').next().unwrap();
+            let (kind, name) = id.split_once('.').unwrap_or((id, ""));
+            if ["method", "tymethod"].contains(&kind) && !has_example(section) {
+                found.push(format!("{path}::{name}"));
             }
         }
     }
     found
+}
+
+/// True if the page is of an item of this crate. It has no link to the source of an item that is
+/// re-exported from a dependency; `gopark-macros` has the attributes.
+fn is_own(Page { kind, text, .. }: &Page) -> bool {
+    let head = text.split(DECLARATION).next().unwrap();
+    head.contains("/src/gopark/") || kind == "attr"
 }
 
 /// The items that a module exports again without a page of their own.
@@ -147,20 +207,19 @@ fn reexports(page: &str) -> impl Iterator<Item = String> {
 }
 
 /// The declaration of an item, its methods, and the traits that it implements.
-fn declarations(kind: &str, page: &str) -> Vec<String> {
-    let start = "<pre class=\"rust item-decl\"><code>";
-    let (head, item) = page.split_once(start).expect("a declaration");
-    // Only the crate's own items have a link to their source. Others are of a dependency, which may
-    // add to them; attributes are of `gopark-macros`.
-    if !head.contains("/src/gopark/") && kind != "attr" {
+fn declarations(page: &Page) -> Vec<String> {
+    // A dependency may add to its items.
+    if !is_own(page) {
         return vec!["re-exported from another crate".to_owned()];
     }
+    let Page { kind, text: page, .. } = page;
+    let item = page.split_once(DECLARATION).expect("a declaration").1;
     let mut found = vec![plain(item.split("</code></pre>").next().unwrap())];
     // Each part of a page begins with its title. What an item has through `Deref`, or as any type
     // has, is left out, as are the methods of a trait, which its declaration has.
     for part in page.split("<h2 id=\"").skip(1) {
         let title = part.split('"').next().unwrap();
-        let wanted = match kind {
+        let wanted = match kind.as_str() {
             "trait" => ["implementors", "foreign-impls"].as_slice(),
             _ => &["implementations", "trait-implementations", "synthetic-implementations"],
         };
