@@ -145,7 +145,7 @@ where
 ///   without a [`JoinHandle`].
 /// * Inside a goroutine, also in [`block_in_place`]: await there, or use [`unblock`], whose closure
 ///   may call it.
-/// * In a waker that a timer wakes.
+/// * In the code of a waker that a timer calls.
 /// * If this call starts the global runtime and the operating system gives no thread.
 ///
 /// # Examples
@@ -226,12 +226,13 @@ pub async fn gosched() {
     .await;
 }
 
-/// Sets the number of processors of the current runtime, that is, of goroutines that run at once,
-/// and returns the previous number. Go: `runtime.GOMAXPROCS`.
+/// Sets the number of processors of the current runtime, and returns the previous number. Go:
+/// `runtime.GOMAXPROCS`.
 ///
-/// 0 only returns the number. A change takes effect while goroutines run: processors are added or
-/// retired, and the queue of a retired one moves to the others. The default is the environment
-/// variable `GOMAXPROCS`, else [`num_cpu`]. The maximum is 1024; a larger value means 1024.
+/// Each processor runs one goroutine at a time. 0 only returns the number. A change takes effect
+/// while goroutines run: processors are added or retired, and the queue of a retired one moves to
+/// the others. The default is the environment variable `GOMAXPROCS`, else [`num_cpu`]. The maximum
+/// is 1024; a larger value means 1024.
 ///
 /// # Examples
 ///
@@ -286,9 +287,10 @@ pub fn num_cpu() -> usize {
 ///
 /// The runtime has up to [`Builder::max_threads`] threads. `gomaxprocs` of them are reserved for
 /// goroutines; if all others are busy, `f` waits for one. `f` may call [`block_on`] and start
-/// another `unblock`. While `f` waits for any number of these, one other thread may take the place
-/// of its thread, so closures that wait for closures make progress. If all threads run goroutines
-/// that do not wait, one of them runs `f`, and the goroutines share the others meanwhile.
+/// another `unblock`. While it waits for these, its thread does not count, and one other closure
+/// may run in its place. So closures that wait for closures make progress. If every thread runs a
+/// goroutine and none of these waits, one of the threads runs `f` nevertheless, and the goroutines
+/// share the others meanwhile.
 ///
 /// # Cancellation
 ///
@@ -713,7 +715,8 @@ fn finish_main<T>(
 /// [`shutdown_timeout`](Self::shutdown_timeout) waits for as long as you say, and returns how many
 /// goroutines are left. A goroutine that blocks its thread for longer ends in the background. If a
 /// runtime is dropped on one of its own threads, the drop does not wait, because it would wait for
-/// itself; nor does it if its goroutines wait for this thread in the drop of another runtime.
+/// itself. Nor does it wait if its goroutines, in the drop of another runtime, wait for this
+/// thread.
 ///
 /// # Forking
 ///
@@ -876,8 +879,8 @@ impl Runtime {
     /// Shuts the runtime down, waits for its end for at most `patience`, and returns how many
     /// goroutines are left.
     ///
-    /// Goroutines are left if they, or destructors, block their threads; they end in the
-    /// background.
+    /// A goroutine is left if its thread is blocked, by the goroutine or by a destructor. It ends
+    /// in the background, when the thread is no longer blocked.
     ///
     /// # Examples
     ///

@@ -11,9 +11,9 @@ use crate::wait::case::{future_case, option_case};
 
 /// Polls `future` outside of the cooperative budget. tokio: `task::unconstrained`.
 ///
-/// In a goroutine an operation of this crate that is ready nevertheless yields every 128th time, so
-/// that a loop over ready operations lets other goroutines run. Use this where that yield is in the
-/// way, because the goroutine relies on a ready operation to complete at once, or yields by itself.
+/// In a goroutine, every 128th operation of this crate yields even if it is ready, so that a loop
+/// over ready operations lets other goroutines run. Use this where that yield is in the way,
+/// because the goroutine relies on a ready operation to complete at once, or yields by itself.
 /// Until `future` waits, the other goroutines of its processor do not run; after about 10 ms the
 /// monitor moves them to another thread.
 ///

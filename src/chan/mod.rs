@@ -18,8 +18,9 @@
 //!   [`try_recv`](Receiver::try_recv).
 //! * **Streams cannot strand a value.** A [`Receiver`] used as a `Stream` is notified that a value
 //!   is available, and then competes for it; it is never handed one. So an idle stream delays no
-//!   other receiver. The price is one more hop, and a send that finds no waiting receive wakes
-//!   every such stream. [`Receiver::into_stream`] makes a stream that waits in the queue.
+//!   other receiver. The price: a woken stream still has to take the value, and a send that finds
+//!   no waiting receive wakes every such stream. [`Receiver::into_stream`] makes a stream that
+//!   waits in the queue.
 //!
 //! A [`Sender`] does not implement `Sink`. That trait accepts a value before there is a place for
 //! it, so on an unbuffered channel the value would stay in the sink, and be lost if the sink is
@@ -526,8 +527,8 @@ impl<T> Receiver<T> {
     /// # Cancellation
     ///
     /// If a `next()` is dropped the stream keeps its place in the queue, and a value that is handed
-    /// to the stream stays with it until it is polled again. A timeout, or the `default` of a
-    /// select, takes the stream out of the queue when it gives the `next()` up. Dropping the stream
+    /// to the stream stays with it until it is polled again. But if the `next()` is given up by a
+    /// timeout or by the `default` of a select, the stream leaves the queue. Dropping the stream
     /// loses no value: a value that was handed to it goes to the next receiver, or else back to its
     /// place in the channel.
     ///

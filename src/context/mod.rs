@@ -232,8 +232,8 @@ impl Context {
     /// Derives a context that ends after `timeout` with the given cause. Go:
     /// `context.WithTimeoutCause`.
     ///
-    /// It is [`with_timeout`](Self::with_timeout) otherwise. The returned function cancels without
-    /// a cause.
+    /// Otherwise it is the same as [`with_timeout`](Self::with_timeout). The returned function
+    /// cancels without a cause.
     ///
     /// # Examples
     ///
@@ -276,8 +276,8 @@ impl Context {
     /// Derives a context that ends at `deadline` with the given cause. Go:
     /// `context.WithDeadlineCause`.
     ///
-    /// It is [`with_deadline`](Self::with_deadline) otherwise. The returned function cancels
-    /// without a cause.
+    /// Otherwise it is the same as [`with_deadline`](Self::with_deadline). The returned function
+    /// cancels without a cause.
     ///
     /// # Examples
     ///
@@ -515,10 +515,10 @@ impl Context {
 
     /// Runs `future` until it is ready or the context ends. tokio: `run_until_cancelled`.
     ///
-    /// If the context has ended before the first poll, `future` is not polled at all. After that
-    /// `future` is polled first: if both are ready, its result is returned, whichever was ready
-    /// first. (So a lock that was granted after the end, but before the next poll, counts as
-    /// granted; [`acquire`](Self::acquire) is stricter.)
+    /// If the context has ended before the first poll, `future` is not polled at all. Otherwise
+    /// each poll polls `future` first: if both are ready, its result is returned, even if the
+    /// context ended earlier. (So a lock that was granted after the end, but before the next poll,
+    /// counts as granted; [`acquire`](Self::acquire) is stricter.)
     ///
     /// If the context ends first, `future` is dropped. So it must be safe to drop; all futures of
     /// this crate are. The returned future is a case of a [`select!`](crate::select!).
@@ -788,8 +788,8 @@ impl CancelCauseFunc {
     /// returns.
     ///
     /// The cause is that of every context derived from it as well. It may be any error, or a text.
-    /// For Go's `cancel(nil)`, pass [`ContextError::Canceled`]. If it is the cause of another
-    /// context, it stays the same error, not wrapped.
+    /// For Go's `cancel(nil)`, pass [`ContextError::Canceled`]. The cause of another context
+    /// can be passed on: it stays the same error, and is not wrapped.
     ///
     /// # Examples
     ///

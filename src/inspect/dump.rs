@@ -14,10 +14,10 @@ use crate::header::WaitReason;
 ///
 /// A goroutine that is alive during the whole call is in the list once, whether it is running,
 /// runnable or waiting. A goroutine that starts or ends during the call may be in it. Each is shown
-/// as it was at some moment of the call; only a goroutine that has just been woken, and is moved
-/// between queues meanwhile, may still be shown as waiting. No goroutine is stopped. The call may
-/// be made on any thread, inside and outside of goroutines, and in a panic hook. A forked process
-/// has no goroutines.
+/// as it was at some moment of the call. There is one exception: a goroutine that was woken just
+/// before the call may still be shown as waiting, if it is moved between queues during the call. No
+/// goroutine is stopped. The call may be made on any thread, inside and outside of goroutines, and
+/// in a panic hook. A forked process has no goroutines.
 ///
 /// It takes about a microsecond per goroutine. For a million goroutines use [`dump`], which stores
 /// groups only.

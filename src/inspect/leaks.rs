@@ -261,8 +261,8 @@ impl LeakCheck {
     ///
     /// # Cancellation
     ///
-    /// If the future is dropped before it is ready, the check looks once more, as if it was
-    /// dropped.
+    /// If the future is dropped before it is ready, the check looks once more, as a check
+    /// does that is dropped.
     ///
     /// # Panics
     ///
@@ -359,7 +359,7 @@ pub struct LeakGroup {
     pub count: usize,
     /// How many more there are than at the last call of [`leaks`].
     pub grown: usize,
-    /// The time since which the first of them waits.
+    /// When the one that has waited longest began to wait.
     pub since: Instant,
 }
 

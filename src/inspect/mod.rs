@@ -13,7 +13,7 @@
 //! world. Each line of a report was true when it was read.
 //!
 //! If a goroutine waits for a future of another crate, the reason is "foreign future", and the site
-//! is unknown. If it joined several operations in one poll, it waits for one of them "and more".
+//! is unknown. If it polls several operations at once, the report shows one of them "and more".
 //!
 //! # `GOPARK_DEBUG`
 //!
@@ -23,9 +23,9 @@
 //! * `deadlock=report`, `deadlock=crash`, `deadlock=off`: as [`OnDeadlock`](crate::OnDeadlock)
 //!   `::Report`, `Crash`, `Ignore`.
 //! * `leaks=report`: when the last `block_on` of a runtime returns, lists the goroutines that are
-//!   still parked, and those that were parked until the end of main woke them. One that was woken
-//!   is not listed if main has received the value that it was sending, or if another worker has run
-//!   it meanwhile (possible if [`block_on_local`](crate::block_on_local) polls main).
+//!   still parked, and those that the end of main has just woken. A woken one is not listed if main
+//!   has received the value that it was sending, or if another worker has run it meanwhile, which
+//!   is possible if [`block_on_local`](crate::block_on_local) polls main.
 //!   `leaks=crash` panics with the list.
 //! * `locks=on`, `locks=off`: each `Mutex` and `RwMutex` records its holders and where they locked
 //!   it, for the reports; and each channel is listed, so that [`goroutines`] returns [its

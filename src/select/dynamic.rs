@@ -192,7 +192,9 @@ impl<'a, R> Select<'a, R> {
         self
     }
 
-    /// Adds a receive that goes off when the channel is closed and drained; `then` gets the value.
+    /// Adds a receive that is switched off when the channel is closed and drained; `then` gets the
+    /// value.
+    ///
     /// Go: set the channel of a `reflect.SelectCase` to nil when it is closed.
     ///
     /// In [`select!`](crate::select!) this is the arm `Some(value) = rx.recv() => …`. A close does
@@ -221,8 +223,8 @@ impl<'a, R> Select<'a, R> {
         self.case_some(rx.recv(), then)
     }
 
-    /// Adds any other case whose output is an `Option`. It goes off at `None`; `then` gets the
-    /// value of `Some`.
+    /// Adds any other case whose output is an `Option`. It is switched off at `None`; `then` gets
+    /// the value of `Some`.
     ///
     /// # Examples
     ///

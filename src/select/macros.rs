@@ -24,8 +24,8 @@
 /// * **`operand, if condition`** switches an arm off if the condition is false, as a nil channel
 ///   does in Go. The condition is evaluated just before its operand.
 /// * **`Some(pattern) = operand`** is for an operation whose output is an
-///   [`Option`](crate::select::OptionCase). At `None` the arm goes off: for a receive, when its
-///   channel is closed and drained. The select continues with the other arms, which keep their
+///   [`Option`](crate::select::OptionCase). At `None` the arm is switched off: for a receive, when
+///   its channel is closed and drained. The select continues with the other arms, which keep their
 ///   places in the queues, and the arm has no share in the draw. In Go you set the channel to nil.
 /// * **`else => body`**, anywhere, at most once, runs when all other arms are off, because of
 ///   `None` or of their conditions. An `else` that could never run does not compile: each other arm
@@ -94,7 +94,7 @@
 ///     let mut sum = 0;
 ///     loop {
 ///         select! {
-///             Some(v) = a.recv() => sum += v, // goes off when `a` is closed and drained
+///             Some(v) = a.recv() => sum += v, // until `a` is closed and drained
 ///             Some(v) = b.recv() => sum += v,
 ///             else => break,                  // all arms are off
 ///         }

@@ -7,20 +7,20 @@
 //!    until one succeeds. Most selects end here, and take one lock. The first success in a random
 //!    order is a uniform choice among the ready cases. If there are many cases, a random one is
 //!    tried before the others are checked; the choice stays uniform.
-//! 2. Otherwise a waiter is queued on one channel after the other, each under its channel's lock,
-//!    unless its case seems ready. If a case does seem ready, or if cases share a channel, the
-//!    waiters are removed again. Then all channels are locked, each once, in the order of their
-//!    addresses, and the cases are tried again. If none is ready they are queued in random order,
-//!    because the first of several in one queue wins. A select with a `default` locks all channels
-//!    at once, so that there is one instant at which nothing was ready.
+//! 2. Otherwise the select queues a waiter on one channel after the other, each under that
+//!    channel's lock. If it finds a case that seems ready, or if cases share a channel, it removes
+//!    these waiters again, locks all channels, each once, in the order of their addresses, and
+//!    tries the cases again. If none is ready, it queues the waiters in random order, because the
+//!    first of several in one queue wins. A select with a `default` locks all channels at once, so
+//!    that there is one instant at which nothing was ready.
 //! 3. The operation that serves one of the waiters first claims the select's token. Later
 //!    operations find the token claimed, and skip the select's other waiters. The woken select
 //!    removes these waiters before it returns.
 //!
-//! The case of an arm `Some(..)` goes off when its channel is closed and drained. Steps 1 and 2
-//! detect this. While the case waits, a close removes it from its queue without claiming the token,
-//! but decrements the token's count of the remaining cases. When the count reaches zero, the select
-//! ends; the close or the select itself can count out the last case.
+//! The case of an arm `Some(..)` is switched off when its channel is closed and drained. Steps 1
+//! and 2 detect this. While the case waits, a close removes it from its queue without claiming the
+//! token, but decrements the token's count of the remaining cases. When the count reaches zero, the
+//! select ends; the close or the select itself can count out the last case.
 //!
 //! Cases that are not channel operations (locks, timers, joins, any future) are polled without any
 //! lock, when their turn comes. While a parked select polls them, its token is marked as busy. An

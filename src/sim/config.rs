@@ -194,8 +194,8 @@ impl Config {
     ///   `select!` may expire at any point, and the futures inside it, or in the losing arms, are
     ///   dropped there. At a rate of 0 the time moves only when all goroutines are blocked. Timers
     ///   fire in order at any rate: a `timeout` of an hour expires after all earlier timers.
-    /// * A goroutine that is aborted where it has yielded, before an operation, is dropped there.
-    ///   At this rate it runs on despite the abort, as a goroutine on another thread may, and is
+    /// * A goroutine may be aborted after it has yielded before an operation. Usually it is dropped
+    ///   there. At this rate it runs on instead, as a goroutine on another thread may, and is
     ///   dropped where it next waits or yields. A goroutine that waits is dropped where it waits,
     ///   at any rate; the choice of which goroutine runs makes this any point.
     ///

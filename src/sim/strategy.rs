@@ -29,10 +29,10 @@ pub enum Strategy {
     Random,
     /// The goroutine with the highest priority runs until it waits. Priorities are random; at
     /// `depth - 1` random points of a run the running goroutine gets the lowest priority. Half of
-    /// the runs have twice as many points. If a bug needs few events in one order, among many
-    /// steps, this finds it sooner than [`Random`](Self::Random). (Burckhardt, Kothari, Musuvathi
-    /// and Nagarakatte: "A Randomized Scheduler with Probabilistic Guarantees of Finding Bugs",
-    /// 2010.)
+    /// the runs have twice as many points. For a bug that needs only a few events in a certain
+    /// order, in a run of many steps, this is quicker than [`Random`](Self::Random). (Burckhardt,
+    /// Kothari, Musuvathi and Nagarakatte: "A Randomized Scheduler with Probabilistic Guarantees of
+    /// Finding Bugs", 2010.)
     Pct {
         /// The number of events whose order makes the bug: 2 or 3 find most bugs.
         depth: usize,

@@ -251,7 +251,8 @@ pub struct Receiver<T> {
 }
 
 impl<T: Clone> Receiver<T> {
-    /// Waits for the next value. The value is cloned, except for the last receiver of it.
+    /// Waits for the next value. The last receiver to take a value gets the value itself; the
+    /// others get clones.
     ///
     /// # Cancellation
     ///

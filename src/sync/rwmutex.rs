@@ -24,8 +24,9 @@ use crate::wait::acquire::{Acquisition, acquire_now, acquisition};
 /// # Fairness
 ///
 /// Phases alternate. A waiting writer keeps new readers out; when it unlocks, every reader that has
-/// queued by then goes before the next writer. Behind a reader, `W1 W2 R1 R2` are served as `W1`,
-/// then `R1` and `R2`, then `W2`. No waiter starves.
+/// queued by then goes before the next writer. For example, while a reader holds the lock, these
+/// queue: `W1`, `W2`, `R1`, `R2`. Then `W1` is served first, `R1` and `R2` next, and `W2` last. No
+/// waiter starves.
 ///
 /// # When to use something else
 ///

@@ -120,10 +120,10 @@ fn channel(wait: Duration, period: Duration) -> Receiver<Instant> {
 /// Returns a channel that delivers one value, the time, after `duration`. Go: `time.After`; tokio
 /// has no equivalent.
 ///
-/// To wait in one task, [`sleep`](super::sleep()) is cheaper; this is for a value that goes through
-/// channels. As every timer's channel, it looks unbuffered and is never closed. The value is the
-/// time at which it was due, however late it is received. It is available from that time on,
-/// whether or not any thread ran meanwhile. If `duration` is too long to represent, the channel
+/// To wait in one task, use [`sleep`](super::sleep()), which is cheaper; use this where a channel
+/// is needed. As every timer's channel, it looks unbuffered and is never closed. The value is the
+/// time at which it was due, however late it is received. A receive gets it from that time on, even
+/// if no worker has checked its timers since. If `duration` is too long to represent, the channel
 /// never delivers. Dropping the channel removes the timer at once (in Go, since 1.23, the garbage
 /// collector does).
 ///
@@ -268,8 +268,9 @@ impl Timer {
     /// Stops the timer. Returns true if it was active. Go: `t.Stop`.
     ///
     /// A timer is active until its value is received (even if the value is due) or its goroutine is
-    /// started. So true means that this call prevented that; false means that it has happened, or
-    /// that the timer was stopped before. It does not wait for a goroutine that was started.
+    /// started. So true means that this call prevented one of these; false means that one has
+    /// happened, or that the timer was stopped before. It does not wait for a goroutine that was
+    /// started.
     ///
     /// # Examples
     ///
