@@ -12,8 +12,8 @@
 //! victim's run-next goroutine. A goroutine that another goroutine wakes goes into the run-next
 //! slot and runs in the same slice: no tick begins. After [`RUN_NEXT_LIMIT`] of them in a row, the
 //! next one goes to the end of the local queue, and the global queue is checked first, though not
-//! at two ticks in a row. If polls are long, a slice has one goroutine, and if ticks are long, the
-//! global queue is checked first more often, see [`Processor::adapt`].
+//! at two ticks in a row. The longer polls are, the fewer goroutines a slice has, and the longer
+//! ticks are, the more often the global queue is checked first, see [`Processor::adapt`].
 //!
 //! # Waking
 //!
@@ -76,7 +76,8 @@ use crate::panics::lock;
 use crate::parker::Parker;
 use crate::platform::{self, Room, ThreadClock};
 use crate::processor::{
-    EXTERNAL, LOCAL_QUEUE, MAX_PROCESSORS, Place, Processor, Processors, RUN_NEXT_LIMIT, Shard,
+    EXTERNAL, LOCAL_QUEUE, MAX_PROCESSORS, Place, Processor, Processors, RUN_NEXT_LIMIT,
+    RUN_NEXT_LOOK, Shard,
 };
 use crate::random;
 use crate::rest::Rest;
@@ -516,23 +517,24 @@ impl Executor {
         searching: &mut bool,
     ) -> Option<NonNull<()>> {
         loop {
-            let limit = processor.run_next_limit();
-            if *streak < limit {
+            let is_full = *streak >= processor.run_next_limit()
+                || *streak % RUN_NEXT_LOOK == RUN_NEXT_LOOK - 1 && self.ends_slice(processor);
+            if !is_full {
                 if let Some(next) = NonNull::new(w.run_next.swap(ptr::null_mut())) {
                     *streak += 1;
                     return Some(next);
                 }
             }
-            let limit_reached = std::mem::take(streak) >= limit;
+            *streak = 0;
             let closing = self.closing.load(Ordering::Relaxed);
             if processor.id >= self.procs.load(Ordering::Relaxed) {
                 self.stop_searching(searching);
                 self.retire_processor(processor);
                 return None;
             }
-            let (global_first, look) = processor.begin_tick(limit_reached);
+            let (global_first, look) = processor.begin_tick(is_full);
             let fired = processor.fire_due(look) | (look && self.look_for_events(processor));
-            if limit_reached || fired || closing {
+            if is_full || fired || closing {
                 self.requeue_next(processor);
             }
             if let Some(task) = self.find(processor, global_first, searching) {
@@ -635,7 +637,8 @@ impl Executor {
         })
     }
 
-    /// Steals half of a random victim's queue or, in the last pass, a run-next goroutine.
+    /// Steals half of a random victim's queue or, in the last pass, a run-next goroutine. A queue
+    /// that was left alone is not watched again, because that costs its owner cache misses.
     #[inline(never)]
     fn steal(&self, processor: &Processor) -> Option<Task> {
         let count = self.processors.bound();
@@ -647,7 +650,8 @@ impl Executor {
                 if victim.id == processor.id {
                     continue;
                 }
-                if victim.is_draining() {
+                let again = last && left_alone;
+                if again && !victim.queue.is_empty() || victim.is_draining() {
                     left_alone = true;
                     if let Some(task) = self.global.pop() {
                         return Some(task);
@@ -896,6 +900,12 @@ impl Executor {
             return self.push_global(task);
         }
         self.enqueue(held, task);
+    }
+
+    /// Fires the due timers. Returns true if there was one, or the global queue has goroutines.
+    #[inline(never)]
+    fn ends_slice(&self, processor: &Processor) -> bool {
+        processor.fire_due(true) || !self.global.is_empty()
     }
 
     /// Moves the run-next goroutine to the local queue. Called between polls, when the processor

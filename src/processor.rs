@@ -22,8 +22,12 @@ const GLOBAL_INTERVAL: u32 = 61;
 const LONG_TICKS: u32 = 2;
 /// The monitor shortens the interval so that the global queue is checked once in this time.
 const GLOBAL_LOOK: Duration = Duration::from_micros(80);
-/// Maximum number of goroutines in a row from the run-next slot. If polls are long it is 1.
-pub(crate) const RUN_NEXT_LIMIT: u32 = 32;
+/// Maximum number of goroutines in a row from the run-next slot, if their polls are short.
+pub(crate) const RUN_NEXT_LIMIT: u32 = 128;
+/// After this many goroutines, a slice ends if a timer is due or the global queue is not empty.
+pub(crate) const RUN_NEXT_LOOK: u32 = 16;
+/// How long a slice lasts on average at most. If polls are [long](LONG_POLL), it has one.
+const SLICE: Duration = Duration::from_millis(1);
 /// If polls compute for longer than this on average, it pays to wake another worker for the
 /// run-next goroutine, which waits until a poll ends.
 const LONG_POLL: Duration = Duration::from_micros(35);
@@ -31,11 +35,10 @@ const LONG_POLL: Duration = Duration::from_micros(35);
 /// How long a thief watches a processor.
 const WATCH: Duration = Duration::from_micros(5);
 /// A thief watches a queue that has at most this many goroutines, and leaves it alone if its owner
-/// will drain it in at most [`DRAINED_IN`] times as long.
+/// will drain it in at most [`DRAINED_IN`] times as long. If goroutines share state, the queue may
+/// be longer.
 const SHORT_QUEUE: usize = 16;
 const DRAINED_IN: usize = 10;
-/// How long a thief watches a processor whose goroutines share state, however many are queued.
-const WATCH_SHARING: Duration = Duration::from_micros(20);
 /// Goroutines share state if they contend for a lock at one tick in this many, or more often, and
 /// [`CONTENDED`] times or more between two checks of the monitor.
 const SHARING_TICKS: u32 = 64;
@@ -226,8 +229,9 @@ impl Processor {
         self.global_interval
             .store((done.ticks / looks).clamp(LONG_TICKS, GLOBAL_INTERVAL), Ordering::Relaxed);
         let has_long_polls = done.cpu > LONG_POLL.saturating_mul(done.polls);
-        self.run_next_limit
-            .store(if has_long_polls { 1 } else { RUN_NEXT_LIMIT }, Ordering::Relaxed);
+        let poll = (done.cpu / done.polls.max(1)).as_nanos().max(1);
+        let limit = u32::try_from(SLICE.as_nanos() / poll).unwrap_or(u32::MAX).min(RUN_NEXT_LIMIT);
+        self.run_next_limit.store(if has_long_polls { 1 } else { limit }, Ordering::Relaxed);
         let shares = done.contentions >= CONTENDED
             && done.contentions.saturating_mul(SHARING_TICKS) >= done.ticks;
         let left = self.sharing.load(Ordering::Relaxed).saturating_sub(1);
@@ -268,20 +272,21 @@ impl Processor {
     }
 
     /// Returns true if the queue is not empty, and the holder begins ticks so fast that it will
-    /// soon have drained it.
+    /// soon have drained it; or polls, if goroutines share state. Those of the run-next slot then
+    /// count too: they belong to the ones that are queued.
     pub(crate) fn is_draining(&self) -> bool {
-        let (most, watched_for) = if self.sharing.load(Ordering::Relaxed) == 0 {
-            (SHORT_QUEUE, WATCH)
+        let (most, taken) = if self.sharing.load(Ordering::Relaxed) == 0 {
+            (SHORT_QUEUE, &self.ticks)
         } else {
-            (LOCAL_QUEUE, WATCH_SHARING)
+            (LOCAL_QUEUE, &self.polls)
         };
         let waiting = self.queue.shared().len();
         if waiting == 0 || waiting > most {
             return false;
         }
-        let before = self.ticks.load(Ordering::Relaxed);
-        let taken = || self.ticks.load(Ordering::Relaxed).wrapping_sub(before) as usize;
-        watch(watched_for, || taken() >= waiting);
+        let before = taken.load(Ordering::Relaxed);
+        let taken = || taken.load(Ordering::Relaxed).wrapping_sub(before) as usize;
+        watch(WATCH, || taken() >= waiting);
         taken() * DRAINED_IN >= waiting
     }
 

@@ -601,6 +601,7 @@ fn a_long_queue_is_left_alone_while_it_drains_only_if_its_goroutines_share_state
         scope.spawn(|| {
             while !is_over.load(Relaxed) {
                 processor.begin_tick(false);
+                processor.begin_poll();
             }
         });
         assert!(!processor.is_draining());

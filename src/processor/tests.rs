@@ -70,14 +70,18 @@ fn after_full_slices_the_global_queue_and_the_local_one_alternate() {
 }
 
 #[test]
-fn a_slice_of_long_polls_has_one_goroutine() {
+fn slices_of_longer_polls_have_fewer_goroutines() {
     let processor = Processor::new(0);
-    let limit = |cpu| {
-        let done = Work { ticks: 100, polls: 100, cpu, contentions: 0 };
+    let adapt = |polls, cpu| {
+        let done = Work { ticks: polls, polls, cpu, contentions: 0 };
         processor.adapt(&done, Duration::from_millis(5));
         (processor.run_next_limit(), processor.has_long_polls())
     };
-    assert_eq!(limit(Duration::from_millis(1)), (RUN_NEXT_LIMIT, false));
-    assert_eq!(limit(Duration::from_millis(5)), (1, true));
-    assert_eq!(limit(Duration::from_millis(1)), (RUN_NEXT_LIMIT, false));
+    let limit = |cpu| adapt(100, cpu);
+    assert_eq!(limit(Duration::from_micros(500)), (RUN_NEXT_LIMIT, false));
+    assert_eq!(limit(Duration::from_millis(2)), (50, false));
+    assert_eq!(limit(Duration::from_micros(3_500)), (28, false));
+    assert_eq!(limit(Duration::from_micros(3_501)), (1, true));
+    assert_eq!(adapt(0, Duration::ZERO), (RUN_NEXT_LIMIT, false));
+    assert_eq!(adapt(0, Duration::from_millis(1)), (1, true));
 }

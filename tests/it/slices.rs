@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use gopark::chan;
-use gopark::sync::WaitGroup;
+use gopark::go;
 #[cfg(target_os = "linux")]
-use gopark::{go, gosched};
+use gopark::gosched;
+use gopark::sync::WaitGroup;
 
 use crate::util::{no_hang, rt};
 
@@ -85,5 +86,46 @@ fn a_pair_with_long_polls_has_short_slices_sch03() {
                 between = polls.load(SeqCst) - before;
             }
         })
+    });
+}
+
+/// A slice has up to 128 polls, but it looks at the global queue after each 16.
+#[test]
+fn a_goroutine_from_outside_does_not_wait_for_the_end_of_a_slice_sch03() {
+    no_hang(|| {
+        let runtime = rt(1);
+        let handle = runtime.handle();
+        runtime.block_on(async move {
+            let ((ping, pinged), (pong, ponged)) = (chan::unbuffered(), chan::unbuffered());
+            let (polls, ran) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+            let counted = polls.clone();
+            go(async move {
+                while ponged.recv().await.is_some() {
+                    counted.fetch_add(1, SeqCst);
+                    if ping.send(()).await.is_err() {
+                        return;
+                    }
+                }
+            });
+            let pair = go(async move {
+                for round in 0..1000 {
+                    _ = pong.send(()).await;
+                    if round == 500 {
+                        let (handle, ran, polls) = (handle.clone(), ran.clone(), polls.clone());
+                        // From a plain thread it goes into the global queue.
+                        let started = move || {
+                            drop(handle.go(async move {
+                                ran.store(polls.load(SeqCst), SeqCst);
+                            }))
+                        };
+                        std::thread::spawn(started).join().unwrap();
+                    }
+                    _ = pinged.recv().await;
+                }
+                ran.load(SeqCst)
+            });
+            let ran = pair.await.unwrap();
+            assert!((500..=512).contains(&ran), "it ran after {ran} rounds");
+        });
     });
 }
