@@ -41,8 +41,8 @@
 //! Goroutines that share state run faster on one core than on two. A thief watches a short queue
 //! for a moment. If its owner runs so many ticks that it will [drain](Processor::is_draining) the
 //! queue before a theft pays off, the thief sleeps for a moment and searches again. Meanwhile it
-//! counts as searching, so a push wakes no other worker. If locks were contended lately, the thief
-//! does the same for a long queue.
+//! counts as searching, so a push wakes no other worker. If locks were contended lately, a thief
+//! does the same for a long queue, and does not take from the global queue meanwhile.
 //!
 //! # Threads
 //!
@@ -615,11 +615,15 @@ impl Executor {
         if let Some(task) = unsafe { processor.queue.pop() } {
             return Some(task);
         }
-        if let Some(task) = self.take_global(processor, procs) {
-            return Some(task);
+        let searches = |searching| searching || procs > 1 && self.idle.try_begin_search(procs);
+        // If goroutines share state, those in the global queue may be left alone as well.
+        let leaves = processor.shares_state() && searches(*searching);
+        let found = if leaves { None } else { self.take_global(processor, procs) };
+        if found.is_some() {
+            return found;
         }
-        *searching = *searching || procs > 1 && self.idle.try_begin_search(procs);
-        if *searching { self.steal(processor) } else { None }
+        *searching = leaves || searches(*searching);
+        if *searching { self.steal(processor, procs) } else { None }
     }
 
     /// Takes one goroutine from the global queue, and this processor's fair share of the others
@@ -640,31 +644,28 @@ impl Executor {
     /// Steals half of a random victim's queue or, in the last pass, a run-next goroutine. A queue
     /// that was left alone is not watched again, because that costs its owner cache misses.
     #[inline(never)]
-    fn steal(&self, processor: &Processor) -> Option<Task> {
+    fn steal(&self, processor: &Processor, procs: usize) -> Option<Task> {
         let count = self.processors.bound();
         let mut left_alone = false;
+        let skips = |left_alone| left_alone && processor.shares_state();
+        let global = |skips| if skips { None } else { self.take_global(processor, procs) };
         for last in [false, true] {
             let first = random::below(count);
-            for offset in 0..count {
-                let Some(victim) = self.processors.get((first + offset) % count) else { continue };
-                if victim.id == processor.id {
-                    continue;
-                }
-                let again = last && left_alone;
-                if again && !victim.queue.is_empty() || victim.is_draining() {
+            let all = (0..count).filter_map(|n| self.processors.get((first + n) % count));
+            for victim in all.filter(|other| other.id != processor.id) {
+                let again = left_alone && last && !victim.queue.is_empty();
+                let found = if again || victim.is_draining() {
                     left_alone = true;
-                    if let Some(task) = self.global.pop() {
-                        return Some(task);
-                    }
-                } else if let Some(task) = self.steal_half(victim, processor) {
-                    return Some(task);
-                } else if last {
-                    if let Some(task) = self.steal_next(victim) {
-                        return Some(task);
-                    }
+                    global(skips(true))
+                } else {
+                    let next = || if last { self.steal_next(victim) } else { None };
+                    self.steal_half(victim, processor).or_else(next)
+                };
+                if found.is_some() {
+                    return found;
                 }
             }
-            if let Some(task) = self.global.pop() {
+            if let Some(task) = global(skips(left_alone)) {
                 return Some(task);
             }
         }

@@ -271,14 +271,18 @@ impl Processor {
         self.timers.next_due() <= now && self.timers.fire(now, room) > 0
     }
 
+    pub(crate) fn shares_state(&self) -> bool {
+        self.sharing.load(Ordering::Relaxed) != 0
+    }
+
     /// Returns true if the queue is not empty, and the holder begins ticks so fast that it will
     /// soon have drained it; or polls, if goroutines share state. Those of the run-next slot then
     /// count too: they belong to the ones that are queued.
     pub(crate) fn is_draining(&self) -> bool {
-        let (most, taken) = if self.sharing.load(Ordering::Relaxed) == 0 {
-            (SHORT_QUEUE, &self.ticks)
-        } else {
+        let (most, taken) = if self.shares_state() {
             (LOCAL_QUEUE, &self.polls)
+        } else {
+            (SHORT_QUEUE, &self.ticks)
         };
         let waiting = self.queue.shared().len();
         if waiting == 0 || waiting > most {

@@ -612,6 +612,21 @@ fn a_long_queue_is_left_alone_while_it_drains_only_if_its_goroutines_share_state
         while !processor.is_draining() {
             assert!(start.elapsed() < Duration::from_secs(60), "a thief would take half of it");
         }
+        // A thief at such a processor leaves the global queue alone, too.
+        let thief = still.processors[0];
+        still.goroutine();
+        assert!(still.ran(still.executor.steal(thief, 2)), "its goroutines share no state");
+        thief.adapt(&contended, MONITOR_PERIOD);
+        let takes = || {
+            still.goroutine();
+            still.ran(still.executor.steal(thief, 2))
+        };
+        while takes() {
+            assert!(start.elapsed() < Duration::from_secs(60), "it takes what the owner would");
+            drain(still.executor);
+            still.goroutines(1, 100);
+        }
+        assert_ne!(still.queued().0, 0);
         is_over.store(true, Relaxed);
     });
     assert!(!processor.is_draining(), "no tick begins");
@@ -620,7 +635,7 @@ fn a_long_queue_is_left_alone_while_it_drains_only_if_its_goroutines_share_state
 #[test]
 fn a_thief_takes_half_of_another_queue_or_from_the_global_queue() {
     let still = Still::new(3);
-    let steal = || still.executor.steal(still.processors[0]);
+    let steal = || still.executor.steal(still.processors[0], 3);
     assert!(!still.ran(steal()));
     still.goroutines(0, 1);
     assert!(!still.ran(steal()), "its own");
