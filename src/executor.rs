@@ -597,7 +597,7 @@ impl Executor {
         global_first: bool,
         searching: &mut bool,
     ) -> Option<Task> {
-        if global_first {
+        if global_first && !self.global.is_empty() {
             if let Some(task) = self.global.pop() {
                 processor.took_from_global();
                 if !processor.queue.is_empty() {

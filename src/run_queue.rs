@@ -229,6 +229,7 @@ const IN_HAND: usize = 8;
 const AHEAD: usize = 4;
 
 impl GlobalQueue {
+    #[inline(always)]
     pub(crate) fn len(&self) -> usize {
         // The input comes first: a goroutine that has left it is, or was, in the output. Acquire:
         // pairs with the Release store in `take`.
@@ -236,6 +237,7 @@ impl GlobalQueue {
         input + self.output.len.load(Ordering::Relaxed)
     }
 
+    #[inline(always)]
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
