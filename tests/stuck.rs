@@ -98,6 +98,9 @@ fn all_words() {
             drop(Cond::new().wait(mutex.lock().await).await); // cond: words
         });
         go(async { select!() }); // go: select
+        let (_never, values) = chan::unbuffered::<u8>();
+        let mut values = values.into_stream();
+        go(async move { values.next().await }); // go: next
         let (_nothing, silent) = chan::unbuffered::<u8>();
         go(async move { gopark::context::Context::background().done().await }); // go: context
         let stuck = go(async move {
@@ -121,6 +124,7 @@ fn all_words_are_there(ended: &Ended) {
         ("chan receive (nil chan)", "go: nil receive"),
         ("chan send (nil chan)", "go: nil send"),
         ("select (no cases)", "go: select"),
+        ("chan receive", "go: next"),
         ("context.Done", "go: context"),
     ] {
         ended.has_line(&format!(" [{reason}, "), mark, mark);

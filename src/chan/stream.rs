@@ -1,7 +1,7 @@
 //! Receivers as streams: one kind watches the channel, the other waits in its queue.
 
 use std::fmt;
-use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::pin::Pin;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
@@ -185,13 +185,59 @@ impl<T> IntoStream<T> {
     /// });
     /// ```
     #[expect(clippy::should_implement_trait, reason = "an iterator's `next` is no future")]
+    #[track_caller]
     pub fn next(&mut self) -> Next<'_, T> {
-        Next { stream: self }
+        Next { stream: self, site: Location::caller() }
     }
 
     fn state(&self) -> u8 {
         // SAFETY: the waiter lives as long as `self`.
         unsafe { Waiter::state(self.waiter.as_ptr()) }
+    }
+
+    /// Polls for the next value, on behalf of the call at `site`, if that is known.
+    fn poll_at(
+        &mut self,
+        cx: &mut Context<'_>,
+        site: Option<&'static Location<'static>>,
+    ) -> Poll<Option<T>> {
+        let state = self.state();
+        if state == state::FINISHED {
+            return Poll::Ready(None);
+        }
+        if state == state::IDLE
+            && !coop::poll_ready(
+                cx,
+                site,
+                Reason::ChanReceive,
+                self.rx.handle.core().map(|core| &core.object),
+            )
+        {
+            return Poll::Pending;
+        }
+        if self.rx.handle.core().is_none() {
+            coop::park_at(cx, site, Reason::ChanReceiveNil);
+            return Poll::Pending;
+        }
+        let mut received = if state == state::IDLE { self.rx.try_recv() } else { self.settle() };
+        if let Err(TryRecvError::Empty) = received {
+            received = self.wait(cx);
+        }
+        match received {
+            Err(TryRecvError::Empty) => {
+                coop::park_at(cx, site, Reason::ChanReceive);
+                return Poll::Pending;
+            }
+            // SAFETY: the waiter is not queued, and its slot is empty.
+            Err(TryRecvError::Closed) => unsafe {
+                Waiter::set_state(self.waiter.as_ptr(), state::FINISHED)
+            },
+            Ok(_) => {}
+        }
+        if state == state::IDLE {
+            coop::spend();
+        }
+        Poll::Ready(received.ok())
     }
 
     /// Returns the result if the queued waiter is complete, else `Empty`. After a value was
@@ -260,44 +306,7 @@ impl<T> Stream for IntoStream<T> {
     type Item = T;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        let this = self.get_mut();
-        let state = this.state();
-        if state == state::FINISHED {
-            return Poll::Ready(None);
-        }
-        if state == state::IDLE
-            && !coop::poll_ready(
-                cx,
-                None,
-                Reason::ChanReceive,
-                this.rx.handle.core().map(|core| &core.object),
-            )
-        {
-            return Poll::Pending;
-        }
-        if this.rx.handle.core().is_none() {
-            coop::park_at(cx, None, Reason::ChanReceiveNil);
-            return Poll::Pending;
-        }
-        let mut received = if state == state::IDLE { this.rx.try_recv() } else { this.settle() };
-        if let Err(TryRecvError::Empty) = received {
-            received = this.wait(cx);
-        }
-        match received {
-            Err(TryRecvError::Empty) => {
-                coop::park_at(cx, None, Reason::ChanReceive);
-                return Poll::Pending;
-            }
-            // SAFETY: the waiter is not queued, and its slot is empty.
-            Err(TryRecvError::Closed) => unsafe {
-                Waiter::set_state(this.waiter.as_ptr(), state::FINISHED)
-            },
-            Ok(_) => {}
-        }
-        if state == state::IDLE {
-            coop::spend();
-        }
-        Poll::Ready(received.ok())
+        self.get_mut().poll_at(cx, None)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -369,13 +378,15 @@ impl<T> fmt::Debug for IntoStream<T> {
 #[must_use = "futures do nothing unless awaited"]
 pub struct Next<'a, T> {
     stream: &'a mut IntoStream<T>,
+    site: &'static Location<'static>,
 }
 
 impl<T> Future for Next<'_, T> {
     type Output = Option<T>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        Pin::new(&mut *self.get_mut().stream).poll_next(cx)
+        let this = self.get_mut();
+        this.stream.poll_at(cx, Some(this.site))
     }
 }
 
