@@ -1235,10 +1235,7 @@ impl Executor {
         let mut sched = lock(&self.sched);
         // Under the lock: a worker that has left `idle` since the last check, and is back, has
         // polled.
-        let polls = self
-            .processors
-            .in_use()
-            .fold(0u32, |sum, p| sum.wrapping_add(p.polls.load(Ordering::Relaxed)));
+        let polls = self.polls();
         let moved = std::mem::replace(seen, polls) != polls || waits;
         // In every period, because it also advances the clock's epoch.
         let now = Time::now();

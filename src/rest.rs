@@ -7,9 +7,9 @@ use crate::clock::Time;
 /// How long a runtime is at rest before the observer judges whether it can go on.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// The next judgement comes after `SOON`, and each further one after twice the previous wait. By
-/// then a foreign thread may have ended, or a main that its own thread polls may have made
-/// progress, neither of which wakes the monitor. After about two seconds, when the wait reaches
-/// `SOON_IS_OVER`, it becomes `LATER`, because a runtime at rest must not wake threads often.
+/// then a foreign thread may have ended, which does not wake the monitor. After about two seconds,
+/// when the wait reaches `SOON_IS_OVER`, it becomes `LATER`, because a runtime at rest must not
+/// wake threads often.
 const SOON: Duration = Duration::from_millis(50);
 const SOON_IS_OVER: Duration = Duration::from_millis(400);
 const LATER: Duration = Duration::from_secs(15);
@@ -77,6 +77,11 @@ impl Rest {
             *self
         };
         is_resumed
+    }
+
+    /// Schedules the next judgement for [`PATIENCE`] after `time`, unless it comes earlier.
+    pub(crate) fn judge_after(&mut self, time: Time) {
+        self.judge_at = self.judge_at.min(time.after(PATIENCE));
     }
 
     pub(crate) fn judge_at(&self) -> Time {

@@ -16,7 +16,7 @@ use gopark::inspect::{self, GoroutineInfo, GoroutineState, named};
 #[cfg(target_os = "linux")]
 use gopark::signal::{self, Signal};
 use gopark::sync::{Cond, Mutex, Once, RwMutex, Semaphore, WaitGroup};
-use gopark::time::{Ticker, sleep};
+use gopark::time::{Ticker, sleep, timeout};
 use gopark::{
     OnDeadlock, Runtime, block_on, block_on_local, chan, go, go_local, gosched, select, unblock,
 };
@@ -189,6 +189,40 @@ fn a_local_main_that_slept() {
     block_on_local(async {
         sleep(SECOND * 3 / 2).await; // asleep: for longer than a rest
         drop(Semaphore::new(1).acquire(2).await); // local: slept
+    });
+}
+
+/// Before the end of the sleep the rest of the runtime has been judged for so long that the next
+/// judgement is a quarter of a minute away.
+fn a_local_main_that_slept_for_long() {
+    block_on_local(async {
+        sleep(SECOND * 5 / 2).await; // asleep: for longer than a rest is judged often
+        drop(Semaphore::new(1).acquire(2).await); // local: slept for long
+    });
+}
+
+/// The same, but it keeps its thread in one poll meanwhile.
+fn a_local_main_in_a_long_poll() {
+    block_on_local(async {
+        thread::sleep(SECOND * 5 / 2); // asleep: for longer than a rest is judged often
+        drop(Semaphore::new(1).acquire(2).await);
+    });
+}
+
+/// The same with a call that nobody waits for: its end wakes no goroutine.
+fn a_blocking_call_that_is_given_up() {
+    block_on(async {
+        let call = unblock(|| thread::sleep(SECOND * 5 / 2)); // asleep: as above
+        assert!(timeout(Duration::from_millis(10), call).await.is_err());
+        drop(Semaphore::new(1).acquire(2).await);
+    });
+}
+
+/// The same with a timer that wakes nobody. It is not at a processor.
+fn a_timer_of_a_local_main() {
+    block_on_local(async {
+        let _limit = Context::background().with_timeout(SECOND * 5 / 2);
+        drop(Semaphore::new(1).acquire(2).await);
     });
 }
 
@@ -585,6 +619,30 @@ const SCENARIOS: &[Scenario] = &[
             ended.has_once(&format!(" at {}, spawned at ", site("local: slept")));
         },
     ),
+    scenario(
+        "a_local_main_is_found_stuck_after_it_has_slept_for_long",
+        "",
+        a_local_main_that_slept_for_long,
+        |ended| {
+            ended.has_once(ASLEEP);
+            ended.has_once(&format!(" at {}, spawned at ", site("local: slept for long")));
+        },
+    ),
+    scenario(
+        "a_local_main_is_found_stuck_after_a_long_poll",
+        "",
+        a_local_main_in_a_long_poll,
+        |ended| ended.has_once(ASLEEP),
+    ),
+    scenario(
+        "the_end_of_a_blocking_call_may_prove_a_deadlock",
+        "",
+        a_blocking_call_that_is_given_up,
+        |ended| ended.has_once(ASLEEP),
+    ),
+    scenario("the_end_of_a_timer_may_prove_a_deadlock", "", a_timer_of_a_local_main, |ended| {
+        ended.has_once(ASLEEP)
+    }),
     scenario("the_end_of_a_thread_may_prove_a_deadlock", "", a_thread_that_ends, |ended| {
         ended.has_once(ASLEEP)
     }),

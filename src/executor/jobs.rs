@@ -36,6 +36,7 @@ impl Executor {
         w.run_task(work);
         w.job.set(None);
         self.spares.finish_job(number, outer);
+        self.end_rest();
     }
 
     /// Lets another thread take the place of this one until the guard is dropped, if this one runs

@@ -1,22 +1,31 @@
 //! Detects that a runtime is at rest: nothing inside it will make a goroutine run.
 
 use std::panic::Location;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::{Executor, Sched, lock};
-use crate::clock::Time;
+use crate::clock::{self, Time};
 use crate::panics::Caught;
 use crate::rest::Rest;
-use crate::timer::shard;
+use crate::timer::{driver, shard};
 
 /// How long goroutines may take to answer a report.
 const ANSWER: Duration = Duration::from_millis(500);
 
 impl Executor {
+    /// Returns a number that changes with each poll, by a worker or by the thread of a
+    /// `block_on_local`.
+    pub(super) fn polls(&self) -> u32 {
+        self.processors.in_use().fold(self.block_on_calls.polls(), |sum, processor| {
+            sum.wrapping_add(processor.polls.load(Ordering::Relaxed))
+        })
+    }
+
     /// Begins a rest, or continues it: the monitor has found that nothing runs.
     pub(super) fn rest(&self, sched: &mut Sched, now: Time) {
         let polls = self.block_on_calls.polls();
-        // A poll by the thread of a `block_on_local` ends the rest, but does not wake the monitor.
+        // The thread of a `block_on_local` wakes the monitor only when it parks.
         if !sched.rest.is_some_and(|rest| rest.goes_on(polls)) {
             sched.rest = Some(match sched.asked.take() {
                 Some((before, until)) if now <= until => before.resumed(now, polls),
@@ -45,6 +54,16 @@ impl Executor {
         lock(&self.sched).rest.as_mut().is_some_and(Rest::begin_anew)
     }
 
+    /// Ends the rest and wakes the monitor. For what runs without a processor: jobs, and what the
+    /// thread of a `block_on_local` polls.
+    pub(crate) fn end_rest(&self) {
+        if lock(&self.sched).rest.take().is_some() {
+            // As in `set_place`.
+            clock::advance_epoch();
+            self.monitor.unpark();
+        }
+    }
+
     /// Asks the observer whether the runtime can go on, if it has been at rest for long enough.
     /// Returns the time of the next judgement.
     pub(super) fn judge_rest(&self) -> Time {
@@ -55,7 +74,11 @@ impl Executor {
         drop(sched);
         observer.filter(|_| is_due).into_iter().for_each(|judge| judge());
         // Something may have run meanwhile: that has woken the monitor.
-        lock(&self.sched).rest.map_or(Time::NEVER, |rest| rest.judge_at())
+        lock(&self.sched).rest.as_mut().map_or(Time::NEVER, |rest| {
+            // The driver does not wake the monitor when it fires its last timer.
+            rest.judge_after(driver::next_due().max(Time::now()));
+            rest.judge_at()
+        })
     }
 
     /// Returns since when this runtime has been at rest. `None` if something runs or can run, or if

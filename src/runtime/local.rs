@@ -157,7 +157,9 @@ impl Local<'_> {
                 let round = self.queue.len();
                 (0..round).for_each(|_| _ = self.poll_next());
                 if round == 0 {
+                    self.executor.end_rest();
                     self.queue.park();
+                    self.executor.end_rest();
                 }
             }
         })

@@ -102,6 +102,11 @@ pub(crate) fn take_over(shard: &Shard) -> bool {
     started
 }
 
+/// Returns a time before which no timer that is queued here is due.
+pub(crate) fn next_due() -> Time {
+    DRIVER.shard.next_due()
+}
+
 /// True if no timer is queued here and none is being fired.
 pub(crate) fn is_at_rest() -> bool {
     DRIVER.shard.next_due() == Time::NEVER && DRIVER.sleep.is_asleep()
