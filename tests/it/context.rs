@@ -403,6 +403,24 @@ fn long_chain_of_functions_that_own_contexts_is_dropped_without_recursion_cx11()
     });
 }
 
+/// A chain of contexts, each of which carries the one before it as a value. Dropping the last one
+/// frees all; that was recursive. In a process of its own with a small stack, as above.
+#[test]
+fn long_chain_of_contexts_in_values_is_dropped_without_recursion_cx10() {
+    isolated(|| {
+        let small = thread::Builder::new().stack_size(128 << 10);
+        let thread = small.spawn(|| {
+            let drops = Drops::new();
+            let first = Context::background().with_value(drops.one());
+            let last = (0..50_000).fold(first, |owned, _| Context::background().with_value(owned));
+            assert_eq!(drops.count(), 0);
+            drop(last);
+            assert_eq!(drops.count(), 1);
+        });
+        small_thread_result(thread.unwrap().join());
+    });
+}
+
 /// A chain of functions, each of which cancels the context that the next one waits for when it is
 /// dropped. Their runtime has ended, so each is dropped unstarted by the cancel before it; that was
 /// recursive. In a process of its own with a small stack, as above.
