@@ -89,6 +89,7 @@ use crate::sources::Slot;
 use crate::spares::{Roused, Spares};
 use crate::table::Table;
 use crate::threads;
+use crate::timer::driver;
 use crate::timer::shard::{self, Shard as Timers};
 use crate::watched::{Doing, STUCK, Watched};
 
@@ -364,6 +365,7 @@ impl Executor {
         }
         crate::lock::prepare();
         Self::watch_forks();
+        driver::set_monitors(Self::wake_any_monitor);
         let Some(this) = EXECUTORS.take(START_PATIENCE, Self::new) else {
             return Err(io::Error::other("gopark: too many runtimes"));
         };
@@ -1193,6 +1195,7 @@ impl Executor {
         loop {
             self.spares.join_left();
             self.start_threads();
+            driver::start_if_wanted();
             if self.closing.load(Ordering::Acquire) && self.end() {
                 return;
             }

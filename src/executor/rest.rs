@@ -64,6 +64,14 @@ impl Executor {
         }
     }
 
+    /// Wakes the monitor of a runtime. Returns false if there is no runtime.
+    pub(super) fn wake_any_monitor() -> bool {
+        let all = Self::all();
+        #[cfg(feature = "sim")]
+        let all = all.filter(|executor| !executor.is_simulated());
+        all.take(1).map(Self::wake_monitor).count() == 1
+    }
+
     /// Asks the observer whether the runtime can go on, if it has been at rest for long enough.
     /// Returns the time of the next judgement.
     pub(super) fn judge_rest(&self) -> Time {

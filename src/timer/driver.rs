@@ -2,9 +2,9 @@
 //!
 //! It starts with the first of these timers, and sleeps until the next one is due.
 
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, OnceLock, PoisonError};
 use std::task::Wake;
-use std::thread;
 use std::time::Duration;
 
 use super::shard::{Shard, SleepState};
@@ -20,6 +20,9 @@ struct Driver {
     sleep: SleepState,
     /// True once the thread has started.
     started: Mutex<bool>,
+    has_started: Condvar,
+    /// A monitor has been asked to start the thread.
+    is_wanted: AtomicBool,
     parker: Parker,
     kick: Arc<Kick>,
 }
@@ -28,6 +31,8 @@ static DRIVER: LazyLock<Driver> = LazyLock::new(|| Driver {
     shard: Shard::new(),
     sleep: SleepState::new(),
     started: Mutex::new(false),
+    has_started: Condvar::new(),
+    is_wanted: AtomicBool::new(false),
     parker: Parker::new(),
     kick: Arc::new(Kick),
 });
@@ -35,15 +40,36 @@ static DRIVER: LazyLock<Driver> = LazyLock::new(|| Driver {
 /// The interval at which a refused thread is started again.
 const RETRY: Duration = Duration::from_millis(1);
 
-/// Wakes the driver's thread, or starts it. If the operating system gives no thread, it blocks
+/// Wakes the monitor of a runtime, which then calls [`start_if_wanted`]. Returns false if there is
+/// no runtime. Set by the first runtime.
+static ASK_MONITOR: OnceLock<fn() -> bool> = OnceLock::new();
+
+pub(crate) fn set_monitors(ask: fn() -> bool) {
+    ASK_MONITOR.get_or_init(|| ask);
+}
+
+/// Wakes the driver's thread, or has it started. If the operating system gives no thread, it blocks
 /// until it does, because no other thread would fire the timer.
 struct Kick;
 
 impl Wake for Kick {
     fn wake(self: Arc<Self>) {
-        while !DRIVER.start() {
-            thread::sleep(RETRY);
+        let mut started = lock(&DRIVER.started);
+        while !*started {
+            drop(started);
+            DRIVER.is_wanted.store(true, Ordering::Relaxed);
+            // The thread would inherit this one's affinity, priority and signal mask.
+            if threads::is_service() || !ASK_MONITOR.get().is_some_and(|ask| ask()) {
+                DRIVER.start();
+            }
+            started = lock(&DRIVER.started);
+            if !*started {
+                // The monitor may have ended, or was refused a thread: then another one is asked.
+                let waited = DRIVER.has_started.wait_timeout(started, RETRY);
+                started = waited.unwrap_or_else(PoisonError::into_inner).0;
+            }
         }
+        drop(started);
         DRIVER.parker.unpark();
     }
 }
@@ -53,7 +79,10 @@ impl Driver {
     /// the caller must try again.
     fn start(&'static self) -> bool {
         let mut started = lock(&self.started);
-        *started = *started || threads::start("gopark-timers".into(), || self.run()).is_ok();
+        if !*started {
+            *started = threads::start("gopark-timers".into(), || self.run()).is_ok();
+            self.has_started.notify_all();
+        }
         *started
     }
 
@@ -85,6 +114,13 @@ pub(crate) fn shard() -> &'static Shard {
 #[must_use = "wake it once every lock is released"]
 pub(crate) fn inserted(due: Time) -> Option<TaskWaker> {
     DRIVER.sleep.wants_wake(due).then(|| TaskWaker::from(DRIVER.kick.clone()))
+}
+
+/// Starts the driver's thread if a monitor has been asked to. Called by monitors.
+pub(crate) fn start_if_wanted() {
+    if DRIVER.is_wanted.swap(false, Ordering::Relaxed) {
+        DRIVER.start();
+    }
 }
 
 /// Takes over the timers of a processor that no longer fires them. Returns false if the system

@@ -358,6 +358,31 @@ mod linux {
         });
     }
 
+    /// A bug: the thread that fires timers inherited them from the first thread that had a timer. A
+    /// monitor starts it now. In a process of its own, which has no such thread yet.
+    #[test]
+    fn the_timers_thread_inherits_nothing_from_the_thread_with_the_first_timer() {
+        struct Tells(mpsc::Sender<bool>);
+        impl Wake for Tells {
+            fn wake(self: Arc<Self>) {
+                self.0.send(blocks_usr1()).unwrap();
+            }
+        }
+
+        isolated(|| {
+            let _rt = rt(1);
+            let user = thread::spawn(|| {
+                block_usr1();
+                let (tx, blocks) = mpsc::channel();
+                let waker = Waker::from(Arc::new(Tells(tx)));
+                let mut sleep = Box::pin(time::sleep(Duration::from_millis(1)));
+                assert!(sleep.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+                assert!(!blocks.recv().unwrap());
+            });
+            user.join().unwrap();
+        });
+    }
+
     #[test]
     fn a_runtime_is_dropped_though_no_thread_can_be_started() {
         isolated(|| {
