@@ -36,6 +36,21 @@ pub use builder::Builder;
 pub use handle::{Handle, TryCurrentError};
 pub use local::go_local;
 
+/// Calls `$call`, after it has moved the future to the heap if it is large. `async_task` moves it
+/// there as well, but in a debug build each call on the way copies the future, and the copies
+/// together may overflow the thread's stack.
+macro_rules! box_large {
+    ($future:ident: $type:ty => $call:expr) => {
+        if const { size_of::<$type>() < 2048 } {
+            $call
+        } else {
+            let $future = Box::pin($future);
+            $call
+        }
+    };
+}
+use box_large;
+
 // ------------------------------------------------------------------------------------------------
 // free functions
 
@@ -115,6 +130,18 @@ where
 
 /// As [`go_at`], on the given runtime, and returns a handle that aborts as well.
 pub(crate) fn go_abortable<F>(
+    executor: &'static Executor,
+    future: F,
+    site: &'static Location<'static>,
+) -> (JoinHandle<F::Output>, AbortHandle)
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    box_large!(future: F => go_small_abortable(executor, future, site))
+}
+
+fn go_small_abortable<F>(
     executor: &'static Executor,
     future: F,
     site: &'static Location<'static>,
@@ -497,6 +524,19 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
+    box_large!(future: F => spawn_small(executor, future, site))
+}
+
+#[inline(always)]
+fn spawn_small<F>(
+    executor: &'static Executor,
+    future: F,
+    site: &'static Location<'static>,
+) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
     JoinHandle::new(executor.spawn_with(site, |header| goroutine::allocate(header, future)))
 }
 
@@ -619,6 +659,15 @@ pub(crate) fn assert_may_block() {
 /// Runs a main that has been counted as started.
 #[track_caller]
 fn run_main<F>(executor: &'static Executor, header: Header, main: F) -> F::Output
+where
+    F: Future + Send,
+    F::Output: Send,
+{
+    box_large!(main: F => run_small_main(executor, header, main))
+}
+
+#[track_caller]
+fn run_small_main<F>(executor: &'static Executor, header: Header, main: F) -> F::Output
 where
     F: Future + Send,
     F::Output: Send,

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use pin_project_lite::pin_project;
 
+use super::box_large;
 use crate::coop;
 use crate::crash::BlockOnCall;
 use crate::executor::Executor;
@@ -55,6 +56,15 @@ use crate::simulated::{self, Outside};
 #[doc(alias = "spawn_local")]
 #[track_caller]
 pub fn go_local<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    box_large!(future: F => go_small_local(future))
+}
+
+#[track_caller]
+fn go_small_local<F>(future: F) -> JoinHandle<F::Output>
 where
     F: Future + 'static,
     F::Output: 'static,
