@@ -31,6 +31,7 @@ use crate::panics::{Caught, catch, contain, drop_flat, lock};
 use crate::simulated::{self, Outside};
 use crate::threads;
 use crate::wait::block_on::block_on as block_thread_on;
+use crate::wait::case::{Case, async_wait};
 
 pub use builder::Builder;
 pub use handle::{Handle, TryCurrentError};
@@ -339,7 +340,7 @@ pub fn num_cpu() -> usize {
 #[track_caller]
 pub fn unblock<T: Send + 'static>(
     f: impl FnOnce() -> T + Send + 'static,
-) -> impl Future<Output = T> {
+) -> impl Future<Output = T> + Case<Output = T> {
     /// Drops its value with panics contained. If no task waits for the job any longer, the job's
     /// thread drops the value, and a panic of its destructor must not crash the runtime.
     struct Contained<V>(Option<V>);
@@ -364,7 +365,7 @@ pub fn unblock<T: Send + 'static>(
     }
 
     let site = Location::caller();
-    async move {
+    async_wait(async move {
         #[cfg(feature = "sim")]
         if simulated::leaves_at(Outside::Unblock, site) {
             return f();
@@ -399,7 +400,7 @@ pub fn unblock<T: Send + 'static>(
                 panic!("gopark: the runtime was shut down before the closure of `unblock` started")
             }
         }
-    }
+    })
 }
 
 /// Runs blocking code here, after handing this thread's processor to another thread, so that no

@@ -12,7 +12,7 @@ use super::list::{Cases, Else, One, OneSome, Role};
 use crate::chan::{Receiver, SendError, Sender};
 use crate::clock::Time;
 use crate::wait::block_on::{block_on, block_until};
-use crate::wait::case::{Case, ChannelCase, OptionCase};
+use crate::wait::case::{Case, ChannelCase, OptionCase, future_case};
 
 /// A select over cases that are known only at run time. Go: `reflect.Select`.
 ///
@@ -298,7 +298,7 @@ impl<'a, R> Select<'a, R> {
     /// assert_eq!(gopark::block_on(select.wait()), Some(3));
     /// ```
     #[track_caller]
-    pub fn wait(self) -> impl Future<Output = R> + Send
+    pub fn wait(self) -> impl Future<Output = R> + Case<Output = R> + Send
     where
         R: 'a,
     {
@@ -386,6 +386,8 @@ impl<R> Future for Waiting<'_, R> {
         self.project().selecting.poll(cx).map(|mut winner| winner.as_mut().run())
     }
 }
+
+future_case!(Waiting<'a, R>, 'a, R);
 
 impl<'a, R> Cases for Select<'a, R> {
     type Output = BoxedArm<'a, R>;

@@ -17,7 +17,7 @@ use super::rwmutex::{RwMutexReadGuard, RwMutexWriteGuard};
 use super::typed_lock::Relock;
 use crate::coop::{self, Reason};
 use crate::loom::const_fn;
-use crate::wait::case::future_case;
+use crate::wait::case::{Case, async_wait, future_case};
 use crate::wait::event::{Event, Listener, Notified};
 
 /// A condition variable: waits for a change of the value that a lock protects, or announces one.
@@ -159,13 +159,13 @@ impl Cond {
         &'a self,
         mut guard: G,
         mut condition: F,
-    ) -> impl Future<Output = G> + use<'a, G, F>
+    ) -> impl Future<Output = G> + Case<Output = G> + use<'a, G, F>
     where
         G: CondGuard + DerefMut,
         F: FnMut(&mut G::Target) -> bool,
     {
         let site = Location::caller();
-        async move {
+        async_wait(async move {
             if !condition(&mut guard) {
                 coop::spent(site, Reason::CondWait).await;
                 return guard;
@@ -176,7 +176,7 @@ impl Cond {
                     return guard;
                 }
             }
-        }
+        })
     }
 
     /// Wakes the waiter that has waited longest, if there is one. Go: `Signal`.

@@ -13,6 +13,7 @@ use super::waitgroup::{WaitGroup, panic_crashes};
 use crate::context::{CancelFunc, Context};
 use crate::coop::{self, Reason};
 use crate::panics::{Caught, lock};
+use crate::wait::case::{Case, async_wait};
 
 /// A group of goroutines that work on parts of one task and may fail. The first error is returned.
 /// Clones are handles of the same group.
@@ -219,12 +220,15 @@ impl<E: Send + 'static> ErrGroup<E> {
     /// ```
     #[track_caller]
     #[doc(alias = "Go")]
-    pub fn go<'a, F>(&'a self, future: F) -> impl Future<Output = ()> + use<'a, F, E>
+    pub fn go<'a, F>(
+        &'a self,
+        future: F,
+    ) -> impl Future<Output = ()> + Case<Output = ()> + use<'a, F, E>
     where
         F: Future<Output = Result<(), E>> + Send + 'static,
     {
         let site = Location::caller();
-        async move {
+        async_wait(async move {
             loop {
                 let slot = match self.limit() {
                     Some(limit) => {
@@ -240,7 +244,7 @@ impl<E: Send + 'static> ErrGroup<E> {
                     return self.start(future, slot, site);
                 }
             }
-        }
+        })
     }
 
     /// Starts a goroutine if the limit allows it now, and returns whether it did. Go: `TryGo`.
@@ -339,10 +343,12 @@ impl<E: Send + 'static> ErrGroup<E> {
     /// ```
     #[track_caller]
     #[doc(alias = "Wait")]
-    pub fn wait(&self) -> impl Future<Output = Result<(), E>> + use<'_, E> {
+    pub fn wait(
+        &self,
+    ) -> impl Future<Output = Result<(), E>> + Case<Output = Result<(), E>> + use<'_, E> {
         let running = self.running.wait();
         let round = self.shared.rounds.load(Ordering::Relaxed);
-        async move {
+        async_wait(async move {
             running.await;
             let ended = self.shared.rounds.compare_exchange(
                 round,
@@ -358,7 +364,7 @@ impl<E: Send + 'static> ErrGroup<E> {
                 caught.resume();
             }
             first.map_or(Ok(()), Err)
-        }
+        })
     }
 }
 

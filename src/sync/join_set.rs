@@ -17,7 +17,7 @@ use super::raw_notify::{RawNotify, Until};
 use crate::coop::Reason;
 use crate::join::{AbortHandle, JoinError, JoinHandle};
 use crate::runtime;
-use crate::wait::case::{future_case, option_case};
+use crate::wait::case::{Case, async_wait, future_case, option_case};
 
 /// A set of goroutines whose results are taken in the order of completion.
 ///
@@ -191,9 +191,9 @@ impl<T> JoinSet<T> {
     /// });
     /// ```
     #[track_caller]
-    pub fn join_all(mut self) -> impl Future<Output = Vec<T>> {
+    pub fn join_all(mut self) -> impl Future<Output = Vec<T>> + Case<Output = Vec<T>> {
         let site = Location::caller();
-        async move {
+        async_wait(async move {
             let mut results = Vec::with_capacity(self.len());
             loop {
                 let JoinSet { ended, members } = &mut self;
@@ -205,7 +205,7 @@ impl<T> JoinSet<T> {
                     Some(Err(error)) => panic!("gopark: {error}"),
                 }
             }
-        }
+        })
     }
 
     /// Aborts all goroutines. They stay in the set until they are joined.

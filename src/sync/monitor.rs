@@ -10,7 +10,7 @@ use pin_project_lite::pin_project;
 use super::cond::{Cond, CondWait};
 use super::mutex::{self, Mutex, MutexGuard};
 use crate::loom::const_fn;
-use crate::wait::case::future_case;
+use crate::wait::case::{Case, async_wait, future_case};
 
 /// A [`Mutex`] with its [`Cond`]: one goroutine at a time accesses the value, and others can wait
 /// until it has changed.
@@ -201,13 +201,16 @@ impl<'a, T: ?Sized> MonitorGuard<'a, T> {
     /// });
     /// ```
     #[track_caller]
-    pub fn wait_while<F>(self, condition: F) -> impl Future<Output = Self> + use<'a, T, F>
+    pub fn wait_while<F>(
+        self,
+        condition: F,
+    ) -> impl Future<Output = Self> + Case<Output = Self> + use<'a, T, F>
     where
         F: FnMut(&mut T) -> bool,
     {
         let cond = self.cond;
         let wait = cond.wait_while(self.guard, condition);
-        async move { MonitorGuard { cond, guard: wait.await } }
+        async_wait(async move { MonitorGuard { cond, guard: wait.await } })
     }
 }
 

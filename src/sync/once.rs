@@ -20,6 +20,7 @@ use crate::loom::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::loom::const_fn;
 use crate::panics::{Caught, Payload, catch, lock};
 use crate::runtime::block_in_place;
+use crate::wait::case::{Case, async_wait};
 
 /// Runs a function exactly once, however many callers there are.
 ///
@@ -162,13 +163,16 @@ impl Once {
     /// });
     /// ```
     #[track_caller]
-    pub fn call_once_async<'a, F, Fut>(&'a self, f: F) -> impl Future<Output = ()> + use<'a, F, Fut>
+    pub fn call_once_async<'a, F, Fut>(
+        &'a self,
+        f: F,
+    ) -> impl Future<Output = ()> + Case<Output = ()> + use<'a, F, Fut>
     where
         F: FnOnce() -> Fut,
         Fut: Future<Output = ()>,
     {
         let site = Location::caller();
-        async move {
+        async_wait(async move {
             if self.is_done() {
                 return coop::spent(site, Reason::Once).await;
             }
@@ -184,7 +188,7 @@ impl Once {
             if let Err(caught) = end {
                 caught.resume();
             }
-        }
+        })
     }
 
     /// Returns true if the function has run.
@@ -299,9 +303,9 @@ impl<T> OnceValue<T> {
     /// });
     /// ```
     #[track_caller]
-    pub fn get(&self) -> impl Future<Output = &T> + use<'_, T> {
+    pub fn get(&self) -> impl Future<Output = &T> + Case<Output = &T> + use<'_, T> {
         let computed = self.once.call_once_async(async || self.compute());
-        Getting { of: self, computed }
+        async_wait(Getting { of: self, computed })
     }
 
     fn compute(&self) {

@@ -15,6 +15,7 @@ use pin_project_lite::pin_project;
 use super::semaphore::Semaphore;
 use crate::coop::{self, Reason};
 use crate::loom::const_fn;
+use crate::wait::case::{Case, async_wait};
 
 /// A cell that is written once, possibly by an async function.
 ///
@@ -135,7 +136,7 @@ impl<T> OnceCell<T> {
     pub fn get_or_init<'a, F, Fut>(
         &'a self,
         f: F,
-    ) -> impl Future<Output = &'a T> + use<'a, T, F, Fut>
+    ) -> impl Future<Output = &'a T> + Case<Output = &'a T> + use<'a, T, F, Fut>
     where
         F: FnOnce() -> Fut,
         Fut: Future<Output = T>,
@@ -144,7 +145,8 @@ impl<T> OnceCell<T> {
             let Ok(value) = self.init(async || Ok::<T, Infallible>(f().await), site).await;
             value
         };
-        FirstLook::New { cell: self, site: Location::caller(), slow, found: |value| value }
+        let site = Location::caller();
+        async_wait(FirstLook::New { cell: self, site, slow, found: |value| value })
     }
 
     /// Returns the value as [`get_or_init`](Self::get_or_init) does, with a function that may fail.
@@ -172,20 +174,20 @@ impl<T> OnceCell<T> {
     /// });
     /// ```
     #[track_caller]
-    pub fn get_or_try_init<'a, F, Fut, E>(
-        &'a self,
+    pub fn get_or_try_init<F, Fut, E>(
+        &self,
         f: F,
-    ) -> impl Future<Output = Result<&'a T, E>> + use<'a, T, F, Fut, E>
+    ) -> impl Future<Output = Result<&T, E>> + Case<Output = Result<&T, E>>
     where
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        FirstLook::New {
+        async_wait(FirstLook::New {
             cell: self,
             site: Location::caller(),
             slow: move |site| self.init(f, site),
             found: Ok,
-        }
+        })
     }
 
     /// Waits for the turn, then returns the value. Initialises the cell if it is empty.

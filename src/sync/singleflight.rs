@@ -21,6 +21,7 @@ use futures_lite::FutureExt;
 use super::semaphore::Semaphore;
 use crate::coop::Reason;
 use crate::panics::{Caught, Payload, catch, lock};
+use crate::wait::case::{Case, async_wait};
 
 /// Runs work once for all concurrent calls with the same key.
 ///
@@ -128,12 +129,12 @@ impl<K: Eq + Hash, V: Clone> SingleFlight<K, V> {
         &'a self,
         key: K,
         future: F,
-    ) -> impl Future<Output = (V, bool)> + use<'a, F, K, V>
+    ) -> impl Future<Output = (V, bool)> + Case<Output = (V, bool)> + use<'a, F, K, V>
     where
         F: Future<Output = V>,
     {
         let site = Location::caller();
-        async move {
+        async_wait(async move {
             let joined = self.join(key);
             let call = &*joined.call.clone();
             let acquire = pin!(call.turn.acquire_at(1, site, Reason::SingleFlight));
@@ -167,7 +168,7 @@ impl<K: Eq + Hash, V: Clone> SingleFlight<K, V> {
                     caught.resume()
                 }
             }
-        }
+        })
     }
 
     /// Makes the next [`work`](Self::work) call for `key` start a new execution, even if one is in

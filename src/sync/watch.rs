@@ -38,7 +38,7 @@ use crate::chan::SendError;
 use crate::coop::{self, Reason};
 use crate::loom::atomic::{AtomicUsize, Ordering};
 use crate::loom::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
-use crate::wait::case::future_case;
+use crate::wait::case::{Case, async_wait, future_case};
 
 /// Creates a channel with a first value, which counts as seen by the first receiver.
 ///
@@ -375,13 +375,15 @@ impl<T> Receiver<T> {
     pub fn wait_for<'a, F>(
         &'a mut self,
         mut condition: F,
-    ) -> impl Future<Output = Result<Ref<'a, T>, RecvError>> + use<'a, T, F>
+    ) -> impl Future<Output = Result<Ref<'a, T>, RecvError>>
+    + Case<Output = Result<Ref<'a, T>, RecvError>>
+    + use<'a, T, F>
     where
         F: FnMut(&T) -> bool,
     {
         let site = Location::caller();
         let (shared, seen) = (&*self.shared, &mut self.seen);
-        async move {
+        async_wait(async move {
             coop::spent(site, Reason::Watch).await;
             loop {
                 {
@@ -393,7 +395,7 @@ impl<T> Receiver<T> {
                 }
                 Changed::new(shared, seen, site).await?;
             }
-        }
+        })
     }
 }
 

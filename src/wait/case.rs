@@ -4,6 +4,8 @@ use std::pin::Pin;
 use std::ptr::NonNull;
 use std::task::{Context, Poll};
 
+use pin_project_lite::pin_project;
+
 use crate::coop;
 use crate::lock::RawLock;
 use crate::wait::waiter::{Token, Woken, state};
@@ -400,6 +402,36 @@ impl<F: Future> Case for Fut<F> {
 }
 
 option_case!([F: Future<Output = Option<T>>, T] Fut<F> => T);
+
+pin_project! {
+    /// A wait of this crate that is an `async` block, which itself cannot be a case.
+    #[must_use = "futures do nothing unless awaited"]
+    struct AsyncWait<F> {
+        #[pin]
+        future: F,
+    }
+}
+
+impl<F: Future> Future for AsyncWait<F> {
+    type Output = F::Output;
+
+    // `track_caller`: a panic is reported at the `await`.
+    #[inline]
+    #[track_caller]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        self.project().future.poll(cx)
+    }
+}
+
+future_case!(AsyncWait<F>, F: Future);
+
+/// Makes a case of a wait that is an `async` block. It stays a future.
+#[inline(always)]
+pub(crate) fn async_wait<F: Future>(
+    future: F,
+) -> impl Future<Output = F::Output> + Case<Output = F::Output> {
+    AsyncWait { future }
+}
 
 impl<C: Case + Unpin + ?Sized> Case for &mut C {
     type Output = C::Output;

@@ -11,8 +11,10 @@ use std::task::{Context, Poll, Waker};
 use futures_lite::future::block_on as block_thread_on;
 use gopark::chan::{self, Receiver, SendError, Sender, TryRecvError, TrySendError};
 use gopark::select::{Select, fut};
-use gopark::sync::WaitGroup;
-use gopark::{Runtime, go, gosched, select};
+use gopark::sync::{
+    Cond, ErrGroup, Monitor, Mutex, Once, OnceCell, OnceValue, SingleFlight, WaitGroup, watch,
+};
+use gopark::{JoinSet, Runtime, go, gosched, select, unblock};
 
 use crate::util::{Wakes, no_hang};
 
@@ -829,6 +831,46 @@ fn joins_waits_and_futures_are_cases() {
                 v = fut(async { gosched().await; 9 }) => assert_eq!(v, 9),
                 _ = never.recv() => unreachable!(),
             }
+        });
+    });
+}
+
+/// A bug: these were plain futures, and no cases.
+#[test]
+fn waits_of_several_steps_are_cases() {
+    no_hang(|| {
+        Runtime::builder().gomaxprocs(2).build().unwrap().block_on(async {
+            let (_never_tx, never) = chan::unbuffered::<()>();
+            macro_rules! wins {
+                ($wait:expr) => {
+                    select! {
+                        output = $wait => output,
+                        _ = never.recv() => unreachable!("no value is sent"),
+                    }
+                };
+            }
+            assert_eq!(wins!(unblock(|| 1)), 1);
+            assert_eq!(wins!(Select::new().case(fut(async { 2 }), |two| two).wait()), 2);
+            let group = ErrGroup::<&str>::new();
+            wins!(group.go(async { Err("late") }));
+            assert_eq!(wins!(group.wait()), Err("late"));
+            assert_eq!(wins!(SingleFlight::new().work(3, async { 3 })), (3, false));
+            let once = Once::new();
+            wins!(once.call_once_async(async || gosched().await));
+            assert!(once.is_done());
+            let (value, cell) = (OnceValue::new(|| 4), OnceCell::new());
+            assert_eq!(*wins!(value.get()), 4);
+            assert_eq!(wins!(cell.get_or_try_init(async || Err(5))), Err(5));
+            assert_eq!(*wins!(cell.get_or_init(async || 6)), 6);
+            let (mutex, monitor) = (Mutex::new(7), Monitor::new(8));
+            let guard = mutex.lock().await;
+            assert_eq!(*wins!(Cond::new().wait_while(guard, |value| *value == 0)), 7);
+            assert_eq!(*wins!(monitor.lock().await.wait_while(|value| *value == 0)), 8);
+            let (_tx, mut rx) = watch::channel(9);
+            assert_eq!(wins!(rx.wait_for(|value| *value == 9)).map(|value| *value), Ok(9));
+            let mut set = JoinSet::new();
+            set.go(async { 10 });
+            assert_eq!(wins!(set.join_all()), [10]);
         });
     });
 }
