@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::future::{pending, poll_fn};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use futures_lite::future::block_on as block_thread_on;
 use gopark::time::{self, Sleep, Timer};
-use gopark::{Runtime, block_in_place, go, gosched};
+use gopark::{Runtime, go, gosched};
 
 use crate::util::{Drops, OnDrop, in_time, isolated, no_hang, rt, spin_until};
 
@@ -309,6 +309,10 @@ fn whoever_gives_way_to_one_that_computes_goes_on_beside_it_sch09_sch10() {
 
 #[cfg(all(target_os = "linux", not(miri)))]
 mod linux {
+    use std::sync::atomic::AtomicUsize;
+
+    use gopark::block_in_place;
+
     use super::*;
     use crate::clocks::thread_cpu_time;
     use crate::executor::{forbid, forbid_threads};
