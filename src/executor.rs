@@ -1376,7 +1376,8 @@ impl Executor {
     /// has ended.
     pub(crate) fn set_gomaxprocs_in(&'static self, generation: usize, procs: usize) -> usize {
         let mut sched = lock(&self.sched);
-        if self.generation() != generation {
+        // The generation changes a moment after the last worker has left.
+        if self.generation() != generation || self.has_stopped() {
             return 0;
         }
         if procs == 0 {

@@ -1169,6 +1169,20 @@ fn a_handle_whose_runtime_has_ended_reaches_no_other() {
     });
 }
 
+/// A bug: the shutdown returned once the last worker had left, but for the handle the runtime ended
+/// when the monitor had seen that, so `gomaxprocs` could still change it.
+#[test]
+fn a_handle_changes_nothing_of_a_runtime_that_has_just_ended() {
+    no_hang(|| {
+        for _ in 0..200 {
+            let runtime = rt(1);
+            let handle = runtime.handle();
+            assert_eq!(runtime.shutdown_timeout(Duration::from_secs(60)), 0);
+            assert_eq!(handle.gomaxprocs(7), 0);
+        }
+    });
+}
+
 #[test]
 fn go_named_gives_a_name_that_reports_show() {
     no_hang(|| {
