@@ -1372,8 +1372,7 @@ impl Executor {
         self.set_gomaxprocs_in(self.generation(), procs)
     }
 
-    /// As [`set_gomaxprocs`](Self::set_gomaxprocs), in the runtime of that generation; 0 if that
-    /// has ended.
+    /// As [`set_gomaxprocs`](Self::set_gomaxprocs), in a runtime of that generation; 0 if it ended.
     pub(crate) fn set_gomaxprocs_in(&'static self, generation: usize, procs: usize) -> usize {
         let mut sched = lock(&self.sched);
         // The generation changes a moment after the last worker has left.
