@@ -68,6 +68,20 @@ impl Readiness {
         Self { read: Direction::new(), write: Direction::new() }
     }
 
+    /// Makes every operation fail from here on, because the runtime has ended. Wakes none:
+    /// [`wake_all`](Self::wake_all) does.
+    pub(crate) fn end(&self) {
+        for direction in [&self.read, &self.write] {
+            direction.word.fetch_or(OVER, Ordering::AcqRel);
+        }
+    }
+
+    /// Wakes all tasks that wait, after [`end`](Self::end).
+    pub(crate) fn wake_all(&self) {
+        self.read.event(OVER);
+        self.write.event(OVER);
+    }
+
     /// Calls `f` with the addresses of the waiting tasks, up to a limit.
     #[cfg(unix)]
     pub(crate) fn each_task(&self, mut f: impl FnMut(usize)) {
@@ -185,11 +199,6 @@ impl Direction {
         if before & WAITED != 0 {
             self.wake_all();
         }
-    }
-
-    /// Makes every operation fail, because the runtime has ended.
-    pub(crate) fn end(&self) {
-        self.event(OVER);
     }
 
     /// Makes every operation fail, because the listener is closed.

@@ -235,10 +235,9 @@ impl Sources {
             table.is_over = true;
             table.places.iter().filter_map(|place| place.readiness.clone()).collect::<Vec<_>>()
         };
-        for readiness in sources {
-            readiness.read.end();
-            readiness.write.end();
-        }
+        // All of them fail before a task is woken, which may use another one next.
+        sources.iter().for_each(|readiness| readiness.end());
+        sources.iter().for_each(|readiness| readiness.wake_all());
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Wake, Waker};
 
-use super::{READY, Readiness};
+use super::{Next, READY, Readiness};
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -53,4 +53,30 @@ fn an_event_wakes_only_those_who_wait_when_it_comes() {
         readiness.read.event(READY);
         assert_eq!(polls.load(SeqCst), round * TASKS);
     }
+}
+
+/// A bug: the task that waited for one direction was woken before the other one failed. So its next
+/// write succeeded, after its read had failed because the runtime had ended.
+#[test]
+fn a_task_woken_by_the_end_finds_that_both_directions_have_ended() {
+    let readiness = Arc::new(Readiness::new());
+    let found = Arc::new(Mutex::new(None));
+    for reads in [true, false] {
+        let (readiness, found) = (readiness.clone(), found.clone());
+        let task: Task = Box::pin(async move {
+            let (own, other) = match reads {
+                true => (&readiness.read, &readiness.write),
+                false => (&readiness.write, &readiness.read),
+            };
+            let _ = own.next();
+            let mut wait = std::pin::pin!(own.wait(Location::caller()));
+            std::future::poll_fn(|cx| wait.as_mut().poll(cx)).await;
+            found.lock().unwrap().get_or_insert((own.peek(), other.peek()));
+        });
+        Arc::new(Inline { task: Mutex::new(Some(task)) }).wake();
+    }
+    readiness.end();
+    assert_eq!(*found.lock().unwrap(), None);
+    readiness.wake_all();
+    assert_eq!(*found.lock().unwrap(), Some((Next::Over, Next::Over)));
 }
