@@ -26,7 +26,8 @@ const GLOBAL_LOOK: Duration = Duration::from_micros(80);
 pub(crate) const RUN_NEXT_LIMIT: u32 = 128;
 /// After this many goroutines, a slice ends if a timer is due or the global queue is not empty.
 pub(crate) const RUN_NEXT_LOOK: u32 = 16;
-/// How long a slice lasts on average at most. If polls are [long](LONG_POLL), it has one.
+/// How long a slice lasts on average at most. If polls are [long](LONG_POLL), it has one. If
+/// they block their thread, it has no fewer than [`RUN_NEXT_LOOK`].
 const SLICE: Duration = Duration::from_millis(1);
 /// If polls compute for longer than this on average, it pays to wake another worker for the
 /// run-next goroutine, which waits until a poll ends.
@@ -229,8 +230,12 @@ impl Processor {
         self.global_interval
             .store((done.ticks / looks).clamp(LONG_TICKS, GLOBAL_INTERVAL), Ordering::Relaxed);
         let has_long_polls = done.cpu > LONG_POLL.saturating_mul(done.polls);
-        let poll = (done.cpu / done.polls.max(1)).as_nanos().max(1);
-        let limit = u32::try_from(SLICE.as_nanos() / poll).unwrap_or(u32::MAX).min(RUN_NEXT_LIMIT);
+        let in_slice = |time: Duration| {
+            let poll = (time / done.polls.max(1)).as_nanos().max(1);
+            u32::try_from(SLICE.as_nanos() / poll).unwrap_or(u32::MAX).min(RUN_NEXT_LIMIT)
+        };
+        // The rest of the time the worker was idle, or its polls blocked their thread.
+        let limit = in_slice(done.cpu).min(in_slice(passed).max(RUN_NEXT_LOOK));
         self.run_next_limit.store(if has_long_polls { 1 } else { limit }, Ordering::Relaxed);
         let shares = done.contentions >= CONTENDED
             && done.contentions.saturating_mul(SHARING_TICKS) >= done.ticks;

@@ -4,8 +4,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::{
-    CONTENDED, GLOBAL_INTERVAL, LONG_TICKS, Place, Processor, RUN_NEXT_LIMIT, SHARING_LOOKS,
-    SHARING_TICKS, Work,
+    CONTENDED, GLOBAL_INTERVAL, LONG_TICKS, Place, Processor, RUN_NEXT_LIMIT, RUN_NEXT_LOOK,
+    SHARING_LOOKS, SHARING_TICKS, Work,
 };
 
 impl Processor {
@@ -74,7 +74,8 @@ fn slices_of_longer_polls_have_fewer_goroutines() {
     let processor = Processor::new(0);
     let adapt = |polls, cpu| {
         let done = Work { ticks: polls, polls, cpu, contentions: 0 };
-        processor.adapt(&done, Duration::from_millis(5));
+        // It was busy all the time.
+        processor.adapt(&done, cpu);
         (processor.run_next_limit(), processor.has_long_polls())
     };
     let limit = |cpu| adapt(100, cpu);
@@ -84,4 +85,20 @@ fn slices_of_longer_polls_have_fewer_goroutines() {
     assert_eq!(limit(Duration::from_micros(3_501)), (1, true));
     assert_eq!(adapt(0, Duration::ZERO), (RUN_NEXT_LIMIT, false));
     assert_eq!(adapt(0, Duration::from_millis(1)), (1, true));
+}
+
+/// Polls that block their thread for 1 ms use next to no CPU time. A slice had 128 of them, and the
+/// goroutines in the queue waited as many milliseconds.
+#[test]
+fn slices_of_polls_that_block_their_thread_are_short() {
+    let processor = Processor::new(0);
+    let limit = |polls| {
+        let done = Work { ticks: polls, polls, cpu: Duration::from_micros(25), contentions: 0 };
+        processor.adapt(&done, Duration::from_millis(5));
+        assert!(!processor.has_long_polls());
+        processor.run_next_limit()
+    };
+    assert_eq!(limit(5), RUN_NEXT_LOOK);
+    assert_eq!(limit(300), 60);
+    assert_eq!(limit(1000), RUN_NEXT_LIMIT);
 }
