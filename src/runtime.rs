@@ -42,7 +42,7 @@ pub use local::go_local;
 /// together may overflow the thread's stack.
 macro_rules! box_large {
     ($future:ident: $type:ty => $call:expr) => {
-        if const { size_of::<$type>() < 2048 } {
+        if const { size_of::<$type>() < $crate::runtime::LARGE } {
             $call
         } else {
             let $future = Box::pin($future);
@@ -51,6 +51,9 @@ macro_rules! box_large {
     };
 }
 use box_large;
+
+/// The size in bytes from which a future is large. tokio boxes from the same sizes.
+const LARGE: usize = if cfg!(debug_assertions) { 2048 } else { 16 * 1024 };
 
 // ------------------------------------------------------------------------------------------------
 // free functions
