@@ -733,6 +733,8 @@ impl Executor {
 fn a_retired_executor_is_as_a_new_one() {
     let executor = EXECUTORS.take(Duration::ZERO, Executor::new).unwrap();
     assert_eq!(executor.leftovers(), "");
+    // As at the start of a runtime.
+    executor.closing.store(false, Relaxed);
     executor.set_gomaxprocs(2);
     assert!(executor.idle.try_begin_search(4));
     let processor = executor.processors.get(1).unwrap();
