@@ -649,8 +649,8 @@ impl Executor {
     fn steal(&self, processor: &Processor, procs: usize) -> Option<Task> {
         let count = self.processors.bound();
         let mut left_alone = false;
-        let skips = |left_alone| left_alone && processor.shares_state();
-        let global = |skips| if skips { None } else { self.take_global(processor, procs) };
+        let shares = processor.shares_state();
+        let take = |alone| if alone && shares { None } else { self.take_global(processor, procs) };
         for last in [false, true] {
             let first = random::below(count);
             let all = (0..count).filter_map(|n| self.processors.get((first + n) % count));
@@ -658,7 +658,7 @@ impl Executor {
                 let again = left_alone && last && !victim.queue.is_empty();
                 let found = if again || victim.is_draining() {
                     left_alone = true;
-                    global(skips(true))
+                    take(left_alone)
                 } else {
                     let next = || if last { self.steal_next(victim) } else { None };
                     self.steal_half(victim, processor).or_else(next)
@@ -667,7 +667,7 @@ impl Executor {
                     return found;
                 }
             }
-            if let Some(task) = global(skips(left_alone)) {
+            if let Some(task) = take(left_alone) {
                 return Some(task);
             }
         }

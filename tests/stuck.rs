@@ -209,7 +209,7 @@ fn a_local_main_in_a_long_poll() {
     });
 }
 
-/// The same with a call that nobody waits for: its end wakes no goroutine.
+/// The same with a call whose future was dropped: its end wakes no goroutine.
 fn a_blocking_call_that_is_given_up() {
     block_on(async {
         let call = unblock(|| thread::sleep(SECOND * 5 / 2)); // asleep: as above
@@ -218,7 +218,7 @@ fn a_blocking_call_that_is_given_up() {
     });
 }
 
-/// The same with a timer that wakes nobody. It is not at a processor.
+/// The same with a timer of the driver's thread that wakes no goroutine.
 fn a_timer_of_a_local_main() {
     block_on_local(async {
         let _limit = Context::background().with_timeout(SECOND * 5 / 2);
