@@ -4,10 +4,12 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
 use pin_project_lite::pin_project;
 
 use super::box_large;
+use crate::clock::Time;
 use crate::coop;
 use crate::crash::BlockOnCall;
 use crate::executor::Executor;
@@ -146,6 +148,9 @@ pub(super) struct Local<'a> {
     pub(super) queue: Arc<LocalQueue>,
 }
 
+/// A poll or a park that lasts for longer than this ends the rest of the runtime.
+const LONG: Duration = Duration::from_secs(2);
+
 impl Local<'_> {
     /// Polls the main and its local goroutines until the main returns. Each round polls the main
     /// once, and once each goroutine that was runnable when the round began.
@@ -157,6 +162,15 @@ impl Local<'_> {
         let mut cx = Context::from_waker(&waker);
         // In a goroutine the note says what blocks the thread, until this returns.
         coop::without_note(|| {
+            let mut began = Time::now();
+            // A rest that has lasted for so long is judged seldom. A shorter phase does not end it:
+            // it may be the answer to a judgement.
+            let mut end_phase = || {
+                let now = Time::now();
+                if now.since(std::mem::replace(&mut began, now)) > LONG {
+                    self.executor.end_rest();
+                }
+            };
             loop {
                 if self.queue.begin_main_poll() {
                     if let Poll::Ready(output) = main.as_mut().poll(&mut cx) {
@@ -167,9 +181,9 @@ impl Local<'_> {
                 let round = self.queue.len();
                 (0..round).for_each(|_| _ = self.poll_next());
                 if round == 0 {
-                    self.executor.end_rest();
+                    end_phase();
                     self.queue.park();
-                    self.executor.end_rest();
+                    end_phase();
                 }
             }
         })
