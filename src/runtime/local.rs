@@ -4,12 +4,11 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pin_project_lite::pin_project;
 
 use super::box_large;
-use crate::clock::Time;
 use crate::coop;
 use crate::crash::BlockOnCall;
 use crate::executor::Executor;
@@ -162,12 +161,12 @@ impl Local<'_> {
         let mut cx = Context::from_waker(&waker);
         // In a goroutine the note says what blocks the thread, until this returns.
         coop::without_note(|| {
-            let mut began = Time::now();
+            let mut began = Instant::now();
             // A rest that has lasted for so long is judged seldom. A shorter phase does not end it:
             // it may be the answer to a judgement.
             let mut end_phase = || {
-                let now = Time::now();
-                if now.since(std::mem::replace(&mut began, now)) > LONG {
+                let now = Instant::now();
+                if now.duration_since(std::mem::replace(&mut began, now)) > LONG {
                     self.executor.end_rest();
                 }
             };
