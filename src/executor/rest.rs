@@ -13,6 +13,9 @@ use crate::timer::{driver, shard};
 /// How long goroutines may take to answer a report.
 const ANSWER: Duration = Duration::from_millis(500);
 
+/// A rest that has lasted for so long is judged seldom.
+const LONG: Duration = Duration::from_secs(2);
+
 impl Executor {
     /// Returns a number that changes with each poll, by a worker or by the thread of a
     /// `block_on_local`.
@@ -70,6 +73,19 @@ impl Executor {
         #[cfg(feature = "sim")]
         let all = all.filter(|executor| !executor.is_simulated());
         all.take(1).map(Self::wake_monitor).count() == 1
+    }
+
+    /// Returns a function for the end of each phase of the thread of a `block_on_local`: its polls,
+    /// and its parks. A long phase ends the rest. A shorter one does not, because it may be the
+    /// answer to a judgement.
+    pub(crate) fn phases(&self) -> impl FnMut() {
+        let mut began = Time::now();
+        move || {
+            let now = Time::now();
+            if now.since(std::mem::replace(&mut began, now)) > LONG {
+                self.end_rest();
+            }
+        }
     }
 
     /// Asks the observer whether the runtime can go on, if it has been at rest for long enough.

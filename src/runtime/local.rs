@@ -4,7 +4,6 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
-use std::time::{Duration, Instant};
 
 use pin_project_lite::pin_project;
 
@@ -147,9 +146,6 @@ pub(super) struct Local<'a> {
     pub(super) queue: Arc<LocalQueue>,
 }
 
-/// A poll or a park that lasts for longer than this ends the rest of the runtime.
-const LONG: Duration = Duration::from_secs(2);
-
 impl Local<'_> {
     /// Polls the main and its local goroutines until the main returns. Each round polls the main
     /// once, and once each goroutine that was runnable when the round began.
@@ -161,15 +157,7 @@ impl Local<'_> {
         let mut cx = Context::from_waker(&waker);
         // In a goroutine the note says what blocks the thread, until this returns.
         coop::without_note(|| {
-            let mut began = Instant::now();
-            // A rest that has lasted for so long is judged seldom. A shorter phase does not end it:
-            // it may be the answer to a judgement.
-            let mut end_phase = || {
-                let now = Instant::now();
-                if now.duration_since(std::mem::replace(&mut began, now)) > LONG {
-                    self.executor.end_rest();
-                }
-            };
+            let mut end_phase = self.executor.phases();
             loop {
                 if self.queue.begin_main_poll() {
                     if let Poll::Ready(output) = main.as_mut().poll(&mut cx) {
