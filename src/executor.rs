@@ -59,7 +59,6 @@ use std::panic::Location;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once};
-use std::thread;
 use std::time::Duration;
 
 use async_task::ScheduleInfo;
@@ -104,9 +103,10 @@ const MOST_DISPLACED: usize = 2;
 /// The period of the monitor's checks while something runs.
 const MONITOR_PERIOD: Duration = Duration::from_millis(5);
 /// The period after the monitor has found a goroutine that waits for the end of another one's poll,
-/// and the number of checks for which it lasts.
+/// or something that runs after a rest, and the numbers of checks for which it lasts.
 const MONITOR_ALERT: Duration = Duration::from_millis(1);
 const ALERT_LOOKS: u32 = 200;
+const FIRST_LOOKS: u32 = 5;
 /// Checks in a row that find nothing running before the monitor sleeps until something runs.
 const MONITOR_IDLE_LOOKS: u32 = 10;
 /// Maximum number of runtimes at a time.
@@ -671,10 +671,8 @@ impl Executor {
                 return Some(task);
             }
         }
-        if left_alone {
-            thread::sleep(NAP);
-        }
-        None
+        let lags = left_alone && self.global.lags_after(NAP);
+        if lags { self.take_global(processor, procs) } else { None }
     }
 
     fn steal_half(&self, victim: &Processor, processor: &Processor) -> Option<Task> {
@@ -1192,6 +1190,7 @@ impl Executor {
         threads::serve();
         Worker::with(|w| w.home.set(self));
         let (mut idle_looks, mut seen, mut last) = (0, 0, Time::now());
+        lock(&self.sched).alert = FIRST_LOOKS;
         loop {
             self.spares.join_left();
             self.start_threads();
@@ -1251,7 +1250,8 @@ impl Executor {
         if *idle_looks < MONITOR_IDLE_LOOKS || self.closing.load(Ordering::Relaxed) {
             sched.rest = None;
             sched.alert = sched.alert.saturating_sub(1);
-            return now.after(if sched.alert > 0 { MONITOR_ALERT } else { MONITOR_PERIOD });
+            let is_alert = is_busy && sched.alert > 0;
+            return now.after(if is_alert { MONITOR_ALERT } else { MONITOR_PERIOD });
         }
         if self.is_unwatched() {
             // A worker must sleep in the poller.

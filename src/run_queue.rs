@@ -1,8 +1,9 @@
 //! The queues of runnable goroutines: one for each processor, and one for the whole runtime.
 
 use std::collections::VecDeque;
-use std::ptr;
 use std::sync::{Mutex, atomic};
+use std::time::Duration;
+use std::{ptr, thread};
 
 use concurrent_queue::{ConcurrentQueue, PushError};
 
@@ -257,6 +258,15 @@ impl GlobalQueue {
 
     pub(crate) fn pop(&self) -> Option<Task> {
         self.take(1, Err)
+    }
+
+    /// Sleeps for `nap`. Returns true if meanwhile so few goroutines were taken that the queue will
+    /// not be empty for a hundred times as long.
+    pub(crate) fn lags_after(&self, nap: Duration) -> bool {
+        let before = self.len();
+        thread::sleep(nap);
+        let left = self.len();
+        before.saturating_sub(left) * 100 < left
     }
 
     /// Calls `f` with each goroutine, under a lock that is held for at most `most` of them at a

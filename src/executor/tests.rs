@@ -591,45 +591,93 @@ fn a_goroutine_that_does_not_wait_alone_wakes_an_idle_processor() {
     assert!(executor.spares.has_wish(), "the monitor must start a worker");
 }
 
+/// A worker that begins ticks and polls in a row, and takes from the global queue if it `drains`
+/// that. It ends when this is dropped.
+struct Ticking<'a> {
+    is_over: &'a AtomicBool,
+    drains: &'a AtomicBool,
+}
+
+impl Drop for Ticking<'_> {
+    fn drop(&mut self) {
+        self.is_over.store(true, Relaxed);
+    }
+}
+
+impl Still {
+    fn tick(&self, slot: usize, f: impl FnOnce(&Ticking<'_>)) {
+        let (is_over, drains) = (AtomicBool::new(false), AtomicBool::new(false));
+        thread::scope(|scope| {
+            let ticking = Ticking { is_over: &is_over, drains: &drains };
+            let worker = scope.spawn(|| {
+                let mut taken = Vec::new();
+                while !is_over.load(Relaxed) {
+                    self.processors[slot].begin_tick(false);
+                    self.processors[slot].begin_poll();
+                    if drains.load(Relaxed) {
+                        taken.extend(self.executor.global.pop());
+                    }
+                }
+                taken
+            });
+            f(&ticking);
+            drop(ticking);
+            for task in worker.join().unwrap() {
+                self.executor.discard(task);
+            }
+        });
+    }
+}
+
+fn share_state(processor: &Processor) {
+    let contended = Work { ticks: 1000, polls: 1000, cpu: Duration::ZERO, contentions: 20 };
+    processor.adapt(&contended, MONITOR_PERIOD);
+}
+
 #[test]
 fn a_long_queue_is_left_alone_while_it_drains_only_if_its_goroutines_share_state() {
     let still = Still::new(2);
     let processor = still.processors[1];
     still.goroutines(1, 100);
-    let is_over = AtomicBool::new(false);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            while !is_over.load(Relaxed) {
-                processor.begin_tick(false);
-                processor.begin_poll();
-            }
-        });
+    still.tick(1, |_| {
         assert!(!processor.is_draining());
-        let contended = Work { ticks: 1000, polls: 1000, cpu: Duration::ZERO, contentions: 20 };
-        processor.adapt(&contended, MONITOR_PERIOD);
+        share_state(processor);
         // The other thread may have no core for as long as this one watches.
         let start = Instant::now();
         while !processor.is_draining() {
             assert!(start.elapsed() < Duration::from_secs(60), "a thief would take half of it");
         }
-        // A thief at such a processor leaves the global queue alone, too.
-        let thief = still.processors[0];
-        still.goroutine();
-        assert!(still.ran(still.executor.steal(thief, 2)), "its goroutines share no state");
-        thief.adapt(&contended, MONITOR_PERIOD);
+    });
+    assert!(!processor.is_draining(), "no tick begins");
+}
+
+/// A thief that left the global queue alone whatever its length made 10,000 new goroutines wait
+/// for the one processor whose local queue was never empty.
+#[test]
+fn a_thief_leaves_a_global_queue_alone_only_while_that_drains() {
+    let still = Still::new(2);
+    let thief = still.processors[0];
+    still.goroutines(1, 100);
+    still.tick(1, |other| {
+        share_state(still.processors[1]);
         let takes = || {
             still.goroutine();
             still.ran(still.executor.steal(thief, 2))
         };
+        assert!((0..20).all(|_| takes()), "its goroutines share no state");
+        drain(still.executor);
+        still.goroutines(1, 100);
+        share_state(thief);
+        assert!((0..20).all(|_| takes()), "no other worker takes from it");
+        drain(still.executor);
+        still.goroutines(1, 100);
+        other.drains.store(true, Relaxed);
+        // The other thread may have no core meanwhile.
+        let start = Instant::now();
         while takes() {
             assert!(start.elapsed() < Duration::from_secs(60), "it takes what the owner would");
-            drain(still.executor);
-            still.goroutines(1, 100);
         }
-        assert_ne!(still.queued().0, 0);
-        is_over.store(true, Relaxed);
     });
-    assert!(!processor.is_draining(), "no tick begins");
 }
 
 #[test]

@@ -64,3 +64,10 @@ fn a_look_finds_each_once_and_keeps_their_order() {
         assert_eq!(drain(&queue), expected);
     }
 }
+
+/// Not one is taken meanwhile.
+#[test]
+fn a_global_queue_lags_if_it_is_not_empty() {
+    let queue = GlobalQueue::default();
+    assert!(!queue.lags_after(Duration::ZERO));
+}
