@@ -9,7 +9,6 @@
 //!
 //! Every `unsafe fn` here must be called with the lock held; Go's comments say "c must be locked".
 
-use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
@@ -735,20 +734,36 @@ impl<T> Core<T> {
         side: Side,
     ) -> Woken {
         // SAFETY: passed on to the caller.
-        unsafe { self.queue(side).push(waiter, owner) };
-        // SAFETY: as above.
-        let st = unsafe { self.state() };
-        match side {
-            Side::Send => st.watchers(),
-            Side::Receive if self.has(TIMED) => self.arm_source(st),
-            Side::Receive => Woken::NONE,
+        let (_, woken) = unsafe { self.enqueue_unready(waiter, owner, side) };
+        if side == Side::Receive && self.has(TIMED) {
+            // SAFETY: as above.
+            return self.arm_source(unsafe { self.state() });
         }
+        woken
     }
 
-    /// Returns true if the waiter is first in the queue of that side. The lock must be held.
+    /// Like [`enqueue`](Self::enqueue), for a side that does not [seem ready](Self::seems_ready).
+    /// So there is no source to arm, because receives from a source always seem ready. Returns
+    /// also whether the operation is the first one in its queue.
+    ///
+    /// # Safety
+    ///
+    /// As `enqueue`.
     #[inline(always)]
-    pub(super) fn is_first(&self, waiter: *const Waiter<T>, side: Side) -> bool {
-        self.queue(side).is_front(waiter)
+    pub(super) unsafe fn enqueue_unready(
+        &self,
+        waiter: *const Waiter<T>,
+        owner: Owner,
+        side: Side,
+    ) -> (bool, Woken) {
+        // SAFETY: passed on to the caller.
+        let is_first = unsafe { self.queue(side).push(waiter, owner) };
+        let woken = match side {
+            // SAFETY: as above.
+            Side::Send => unsafe { self.state() }.watchers(),
+            Side::Receive => Woken::NONE,
+        };
+        (is_first, woken)
     }
 
     /// Removes the waiter from the queue of that side, see [`WaitQueue::withdraw`].
@@ -976,16 +991,6 @@ impl<T> Extras<T> {
     /// registers and then looks for a value under the channel's lock.
     fn watching(&self) -> Option<&Arc<Watchers>> {
         self.watchers.as_ref().filter(|watchers| !watchers.is_empty())
-    }
-}
-
-impl<T> fmt::Debug for Core<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Channel")
-            .field("len", &self.len.load(Ordering::Relaxed))
-            .field("capacity", &self.capacity)
-            .field("closed", &self.has(CLOSED))
-            .finish_non_exhaustive()
     }
 }
 

@@ -3,6 +3,7 @@
 //! There is one count for each side and none for both together, so a handle costs one locked
 //! instruction to clone and one to drop.
 
+use std::fmt;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -131,5 +132,15 @@ impl<T> Handle<T> {
             // SAFETY: both sides have no handles left, and the channel came from a `Box`.
             drop(unsafe { Box::from_raw(core.as_ptr()) });
         }
+    }
+}
+
+impl<T> fmt::Debug for Core<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Channel")
+            .field("len", &self.len())
+            .field("capacity", &self.capacity)
+            .field("closed", &self.is_closed())
+            .finish_non_exhaustive()
     }
 }

@@ -435,14 +435,14 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
             return Queued::No;
         }
         // SAFETY: the lock is held; the rest is passed on to the caller, as in `enqueue`.
-        let woken = unsafe { core.enqueue(waiter, Owner::Select(token), D::SIDE) };
+        let (is_first, woken) =
+            unsafe { core.enqueue_unready(waiter, Owner::Select(token), D::SIDE) };
         // SAFETY: as above, it has just been queued.
         unsafe { self.queued() };
         queued();
-        let first = core.is_first(waiter, D::SIDE);
         // SAFETY: the lock is held.
         unsafe { woken.unlock(&core.lock) }.wake();
-        if first { Queued::First } else { Queued::Behind }
+        if is_first { Queued::First } else { Queued::Behind }
     }
 
     /// Takes the output of a complete operation, or of a send that is given up.

@@ -114,7 +114,8 @@ impl Wheel {
         let nanos = unsafe { entry.as_ref() }.nanos();
         if nanos <= self.now {
             // SAFETY: passed on to the caller.
-            return unsafe { self.ready.push_back(entry.as_ptr()) };
+            unsafe { self.ready.push_back(entry.as_ptr()) };
+            return;
         }
         let (level, slot) = self.place(nanos);
         self.slotted += 1;

@@ -126,13 +126,13 @@ impl<N: Node> List<N> {
         self.is_front(node) && back.is_some_and(|back| ptr::eq(back.as_ptr(), node))
     }
 
-    /// Links a node at the end.
+    /// Links a node at the end. Returns true if it is the first one.
     ///
     /// # Safety
     ///
     /// The lock is held. The node is pinned, in no list, and is unlinked before it is freed (L1).
     #[inline(always)]
-    pub(crate) unsafe fn push_back(&self, node: *mut N) {
+    pub(crate) unsafe fn push_back(&self, node: *mut N) -> bool {
         // SAFETY: L2.
         let last = unsafe { self.replace_tail(node) };
         // SAFETY: L2; the new node is in no list.
@@ -143,6 +143,7 @@ impl<N: Node> List<N> {
             // SAFETY: L1, L2.
             unsafe { Self::set_next(last, node) };
         }
+        last.is_null()
     }
 
     /// Links a node at the beginning.

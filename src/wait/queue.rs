@@ -155,7 +155,7 @@ impl<X> Queue<X> {
     pub(crate) unsafe fn push_back(&mut self, waiter: &Waiter<X>) {
         // SAFETY: the lock is held; the rest is the caller's promise. Everything that is written
         // through the pointer is in cells.
-        unsafe { self.list.push_back(std::ptr::from_ref(waiter).cast_mut()) }
+        unsafe { self.list.push_back(std::ptr::from_ref(waiter).cast_mut()) };
     }
 
     /// Links `waiter` at the front.

@@ -435,19 +435,19 @@ const VALUE: u8 = 2;
 pub(crate) type WaitQueue<T> = List<Waiter<T>>;
 
 impl<T> WaitQueue<T> {
-    /// Queues an operation.
+    /// Queues an operation. Returns true if it is the first one.
     ///
     /// # Safety
     ///
     /// The caller holds the channel's lock; `waiter` is pinned, not queued, and obeys I5.
     #[inline(always)]
-    pub(crate) unsafe fn push(&self, waiter: *const Waiter<T>, owner: Owner) {
+    pub(crate) unsafe fn push(&self, waiter: *const Waiter<T>, owner: Owner) -> bool {
         // SAFETY: I1, and the caller's promise that `waiter` is not queued, so it has no owner that
         // this would overwrite.
         unsafe {
             (*waiter).owner.with_mut(|place| (*place).write(owner));
             (*waiter).state.store(state::QUEUED, Ordering::Relaxed);
-            self.push_back(waiter.cast_mut());
+            self.push_back(waiter.cast_mut())
         }
     }
 
