@@ -105,6 +105,8 @@ mod header;
 mod holders;
 mod lock;
 mod loom;
+#[forbid(unsafe_code)]
+mod maps;
 #[cfg(feature = "net")]
 mod netpoll;
 mod panics;

@@ -316,3 +316,17 @@ fn a_drained_channel_keeps_one_small_block() {
     assert!(bytes < 3000, "{bytes} bytes");
     drop(channel);
 }
+
+/// Before, the map kept the memory of the largest number of calls for its life.
+#[test]
+fn a_single_flight_keeps_no_memory_of_calls_that_have_ended() {
+    let flights = gopark::sync::SingleFlight::new();
+    let (_, bytes, ()) = cost(|| {
+        let mut calls: Vec<_> =
+            (0..14_336).map(|i| Box::pin(flights.work(i, std::future::pending::<()>()))).collect();
+        for call in &mut calls {
+            assert!(call.as_mut().poll(&mut Cx::from_waker(Waker::noop())).is_pending());
+        }
+    });
+    assert!(bytes < 10_000, "{bytes} bytes");
+}

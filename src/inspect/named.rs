@@ -1,7 +1,6 @@
 //! [`named`]: names of goroutines.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -10,6 +9,7 @@ use std::task::{Context, Poll};
 use pin_project_lite::pin_project;
 
 use crate::coop::{self, Reason};
+use crate::maps;
 use crate::panics::lock;
 #[cfg(feature = "sim")]
 use crate::simulated;
@@ -106,14 +106,13 @@ impl Drop for Tag {
     fn drop(&mut self) {
         let Some(goroutine) = self.goroutine else { return };
         if let Some(all) = &mut *lock(&NAMES) {
-            let Entry::Occupied(mut entry) = all.entry(goroutine) else { return };
-            let names = entry.get_mut();
+            let Some(names) = all.get_mut(&goroutine) else { return };
             // If there are several entries with this allocation, they have the same name.
             if let Some(at) = names.iter().rposition(|name| Arc::ptr_eq(name, &self.name)) {
                 names.remove(at);
             }
             if names.is_empty() {
-                entry.remove();
+                maps::remove(all, &goroutine);
             }
         }
     }
@@ -147,3 +146,6 @@ impl<F> fmt::Debug for Named<F> {
         f.debug_struct("Named").finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, not(gopark_loom)))]
+mod tests;

@@ -89,6 +89,24 @@ struct Members<T> {
 }
 
 impl<T> Members<T> {
+    /// An empty set with as many places or fewer keeps their memory.
+    const FEW: usize = 64;
+
+    fn new() -> Self {
+        Members { handles: Vec::new(), free: Vec::new(), joining: None }
+    }
+
+    /// Removes a goroutine that has been joined.
+    fn remove(&mut self, key: usize) {
+        self.joining = None;
+        self.handles[key] = None;
+        self.free.push(key);
+        if self.len() == 0 && self.handles.len() > Self::FEW {
+            // No goroutine is left that will report a key.
+            *self = Members::new();
+        }
+    }
+
     fn len(&self) -> usize {
         self.handles.len() - self.free.len()
     }
@@ -108,10 +126,7 @@ impl<T> JoinSet<T> {
     /// ```
     #[must_use]
     pub fn new() -> Self {
-        JoinSet {
-            ended: Arc::new(Ended::new()),
-            members: Members { handles: Vec::new(), free: Vec::new(), joining: None },
-        }
+        JoinSet { ended: Arc::new(Ended::new()), members: Members::new() }
     }
 
     /// Starts a goroutine in the set, as [`go`](crate::go()) does.
@@ -363,9 +378,7 @@ impl<T> Future for JoinNext<'_, T> {
         };
         let handle = members.handles[key].as_mut().expect("it has not been joined");
         let Poll::Ready(result) = Pin::new(handle).poll(cx) else { return Poll::Pending };
-        members.joining = None;
-        members.handles[key] = None;
-        members.free.push(key);
+        members.remove(key);
         Poll::Ready(Some(result))
     }
 }
@@ -378,3 +391,5 @@ impl<T> fmt::Debug for JoinNext<'_, T> {
 
 #[cfg(all(test, gopark_loom))]
 mod models;
+#[cfg(all(test, not(gopark_loom)))]
+mod tests;

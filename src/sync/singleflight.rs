@@ -20,6 +20,7 @@ use futures_lite::FutureExt;
 
 use super::semaphore::Semaphore;
 use crate::coop::Reason;
+use crate::maps;
 use crate::panics::{Caught, Payload, catch, lock};
 use crate::wait::case::{Case, async_wait};
 
@@ -231,7 +232,7 @@ impl<K, V> SingleFlight<K, V> {
         let at = bucket.iter().position(|other| std::ptr::eq(&**other, call))?;
         let off = bucket.swap_remove(at);
         if bucket.is_empty() {
-            calls.remove(&call.hash);
+            maps::remove(calls, &call.hash);
         }
         Some(off)
     }
