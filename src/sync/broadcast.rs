@@ -43,7 +43,7 @@ use crate::wait::case::future_case;
 ///
 /// # Panics
 ///
-/// If `n` is 0.
+/// If `n` is 0, or if there is no memory for `n` values.
 ///
 /// # Examples
 ///
@@ -56,8 +56,11 @@ use crate::wait::case::future_case;
 #[track_caller]
 pub fn bounded<T: Clone>(n: usize) -> (Sender<T>, Receiver<T>) {
     assert!(n > 0, "gopark: a broadcast channel must keep at least one value");
-    let ring =
-        Ring { values: VecDeque::with_capacity(n), room: n, first: 0, senders: 1, receivers: 1 };
+    // Allocated here, because a send must not allocate under the lock.
+    let mut values = VecDeque::new();
+    let allocated = values.try_reserve_exact(n);
+    assert!(allocated.is_ok(), "gopark: no memory for a broadcast channel of {n} values");
+    let ring = Ring { values, room: n, first: 0, senders: 1, receivers: 1 };
     let shared = Arc::new(Shared { ring: Lock::new(ring), sent: RawNotify::new() });
     (Sender(shared.clone()), Receiver { shared, next: 0 })
 }

@@ -67,6 +67,16 @@ fn room_for_none_is_refused() {
     drop(bounded::<u8>(0));
 }
 
+/// Before, the failed allocation aborted the process.
+#[test]
+fn room_for_more_than_there_is_memory_is_refused() {
+    for n in [usize::MAX, usize::MAX / 2, isize::MAX as usize / 32] {
+        let refused = std::panic::catch_unwind(|| drop(bounded::<u8>(n))).unwrap_err();
+        let text = refused.downcast_ref::<String>().expect("a text with a number");
+        assert_eq!(*text, format!("gopark: no memory for a broadcast channel of {n} values"));
+    }
+}
+
 /// A value that counts its clones and its drops.
 #[derive(Debug)]
 struct Counts(
