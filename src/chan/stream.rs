@@ -202,10 +202,8 @@ impl<T> IntoStream<T> {
         site: Option<&'static Location<'static>>,
     ) -> Poll<Option<T>> {
         let state = self.state();
-        if state == state::FINISHED {
-            return Poll::Ready(None);
-        }
-        if state == state::IDLE
+        let spends = matches!(state, state::IDLE | state::FINISHED);
+        if spends
             && !coop::poll_ready(
                 cx,
                 site,
@@ -214,6 +212,10 @@ impl<T> IntoStream<T> {
             )
         {
             return Poll::Pending;
+        }
+        if state == state::FINISHED {
+            coop::spend();
+            return Poll::Ready(None);
         }
         if self.rx.handle.core().is_none() {
             coop::park_at(cx, site, Reason::ChanReceiveNil);
@@ -234,7 +236,7 @@ impl<T> IntoStream<T> {
             },
             Ok(_) => {}
         }
-        if state == state::IDLE {
+        if spends {
             coop::spend();
         }
         Poll::Ready(received.ok())

@@ -71,6 +71,7 @@ fn every_await_spends_sch03() {
         let mut stream = rx.clone();
         let mut in_line = rx.clone().into_stream();
         let closed = chan::bounded::<u8>(1).1;
+        let mut over = closed.clone().into_stream();
         let (full, _open) = chan::unbuffered();
         let mut many = Vec::new();
         let shut = chan::bounded::<u8>(1).0;
@@ -105,6 +106,7 @@ fn every_await_spends_sch03() {
             "recv_many" => { rx.recv_many(&mut many, 0).await };
             "next" => { tx.try_send(1).unwrap(); stream.next().await };
             "next" => { tx.try_send(1).unwrap(); in_line.next().await };
+            "next" => { over.next().await };
             "select!" => { select! { Some(_) = closed.recv() => {}, else => {} } };
             "select!" => { tx.try_send(1).unwrap(); select! { _ = rx.recv() => {} } };
             "fut" => { select! { _ = gopark::select::fut(ready()) => {} } };
