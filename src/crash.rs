@@ -62,10 +62,11 @@ pub enum OnPanic {
 /// goroutine can run, no timer is armed that would wake one, and no blocking call runs.
 ///
 /// A deadlock is judged over all runtimes of the process. It is *proved* if every thread of the
-/// process belongs to this crate or waits in a `block_on`, and every goroutine waits in an
-/// operation of this crate, or for a future of another crate that has not cloned its waker: then
-/// nothing can wake them. If there are other threads, one of them may wake a goroutine. Threads can
-/// be counted only on Linux; elsewhere no deadlock is proved.
+/// process belongs to this crate or waits in a `block_on`, no task waits for a socket or another
+/// descriptor, and every goroutine waits in an operation of this crate, or for a future of another
+/// crate that has not cloned its waker: then nothing can wake them. If there are other threads, one
+/// of them may wake a goroutine. Threads can be counted only on Linux; elsewhere no deadlock is
+/// proved.
 ///
 /// Polls do not record whether a future of another crate has cloned the waker. If only this is
 /// missing for a proof, the goroutines that wait for such futures are polled once more to find out.

@@ -82,6 +82,11 @@ impl Readiness {
         self.write.event(OVER);
     }
 
+    /// Returns true if a task waits.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.read.is_waited_for() || self.write.is_waited_for()
+    }
+
     /// Calls `f` with the addresses of the waiting tasks, up to a limit.
     #[cfg(unix)]
     pub(crate) fn each_task(&self, mut f: impl FnMut(usize)) {
@@ -240,6 +245,15 @@ impl Direction {
     fn add_to_len(&self, _: &Waiting, change: i32) {
         let len = self.len.load(Ordering::Relaxed);
         self.len.store(len.wrapping_add_signed(change), Ordering::Relaxed);
+    }
+
+    /// Returns true if a task waits.
+    fn is_waited_for(&self) -> bool {
+        self.word.load(Ordering::Relaxed) & WAITED != 0 && {
+            let waiting = self.waiting.lock();
+            let is_watched = waiting.watchers.as_ref().is_some_and(|all| !all.is_empty());
+            is_watched || self.len.load(Ordering::Relaxed) > 0
+        }
     }
 
     /// Calls `f` with the addresses of the waiting tasks, up to a limit.

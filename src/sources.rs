@@ -200,6 +200,13 @@ impl Sources {
         }
     }
 
+    /// Returns true if a task waits for a descriptor.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        let table = lock(&self.table);
+        let mut readinesses = table.places.iter().filter_map(|place| place.readiness.as_ref());
+        readinesses.any(|readiness| readiness.is_waited_for())
+    }
+
     /// Calls `f` with each internet socket for which tasks wait, and the addresses of the tasks.
     #[cfg(unix)]
     pub(crate) fn each_waited_for(&self, mut f: impl FnMut(SocketInfo, &[usize])) {

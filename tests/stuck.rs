@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 use gopark::context::Context;
 use gopark::inspect::{self, GoroutineInfo, GoroutineState, named};
 #[cfg(target_os = "linux")]
+use gopark::net::UnixStream;
+#[cfg(target_os = "linux")]
 use gopark::signal::{self, Signal};
 use gopark::sync::{Cond, Mutex, Once, RwMutex, Semaphore, WaitGroup};
 use gopark::time::{Ticker, sleep, timeout};
@@ -443,6 +445,36 @@ fn an_answer_that_goes_on() {
     });
 }
 
+/// Another process has the other end, and closes it.
+#[cfg(target_os = "linux")]
+fn a_socket_beside_a_channel() {
+    block_on(async {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        let theirs = std::os::fd::OwnedFd::from(theirs);
+        let mut child = Command::new("sleep").arg("3").stdout(theirs).spawn().unwrap();
+        let stream = UnixStream::from_std(ours).unwrap();
+        let (_tx, rx) = chan::unbuffered::<u8>();
+        let joins = go({
+            let (stream, rx) = (stream.clone(), rx.clone());
+            async move {
+                let mut byte = [0];
+                let reads = std::pin::pin!(stream.read(&mut byte));
+                futures_lite::future::or(async { reads.await.ok() }, async {
+                    rx.recv().await;
+                    None
+                })
+                .await
+            }
+        });
+        select! {
+            read = stream.read(&mut [0]) => assert_eq!(read.unwrap(), 0),
+            _ = rx.recv() => unreachable!("nothing is sent"),
+        }
+        assert_eq!(joins.await.unwrap(), Some(0));
+        child.wait().unwrap();
+    });
+}
+
 fn nobody_waits() {
     let rt = Runtime::new();
     rt.go(async { drop(Semaphore::new(1).acquire(2).await) });
@@ -778,6 +810,13 @@ const SCENARIOS: &[Scenario] = &[
         "a_rest_begins_anew_if_an_answer_goes_on",
         "deadlock=report",
         an_answer_that_goes_on,
+        Ended::is_silent,
+    ),
+    #[cfg(target_os = "linux")]
+    scenario(
+        "a_socket_that_is_one_of_several_waits_is_no_deadlock",
+        "",
+        a_socket_beside_a_channel,
         Ended::is_silent,
     ),
     scenario(

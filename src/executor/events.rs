@@ -168,6 +168,11 @@ impl Executor {
         let _ = f;
     }
 
+    /// Returns true if a task waits for a descriptor, so that an event may wake it.
+    pub(crate) fn waits_for_events(&self) -> bool {
+        self.io.get().is_some_and(|sources| sources.is_waited_for())
+    }
+
     /// Returns true if there is a poller, and no worker sleeps there or is about to.
     pub(super) fn is_unwatched(&self) -> bool {
         self.io.get().is_some_and(|sources| !sources.netpoll().is_claimed())

@@ -50,6 +50,10 @@ impl Executor {
 
     pub(super) fn replace_poller(&self, _: Claim) {}
 
+    pub(crate) fn waits_for_events(&self) -> bool {
+        false
+    }
+
     pub(super) fn is_unwatched(&self) -> bool {
         false
     }

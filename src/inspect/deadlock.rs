@@ -41,7 +41,7 @@ fn judge_alone() {
     let policies: Vec<_> =
         rest.calling.iter().map(|(_, policy)| from_environment().unwrap_or(*policy)).collect();
     let asks = policies.contains(&OnDeadlock::Report);
-    let is_closed = platform::count_threads() == Some(threads::count() + rest.callers);
+    let is_closed = is_closed(&rest);
     let is_known = LAST.load(Ordering::Relaxed) >= rest.since.as_nanos();
     if is_known
         || !is_closed && !asks
@@ -72,7 +72,8 @@ fn judge_alone() {
         }
     }
     let is_proved = is_closed && goroutines.iter().all(waits_for_us);
-    // There was no other thread when the goroutines were asked, so an answer has started one.
+    // When the goroutines were asked, nothing outside could wake them. So an answer has started a
+    // thread, or waits for a descriptor.
     if !is_closed && Executor::all().filter(|executor| executor.rest_begins_anew()).count() != 0 {
         return;
     }
@@ -98,6 +99,14 @@ fn judge_alone() {
             }
         }
     }
+}
+
+/// Returns true if nothing outside of this crate can wake a task: there is no other thread, and no
+/// task waits for a descriptor. The note of a goroutine that waits for several things may not show
+/// the descriptor.
+fn is_closed(rest: &Rest) -> bool {
+    platform::count_threads() == Some(threads::count() + rest.callers)
+        && !Executor::all().any(Executor::waits_for_events)
 }
 
 /// Returns the policy of `GOPARK_DEBUG`, if it sets one.
