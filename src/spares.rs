@@ -393,18 +393,15 @@ impl<J> Spares<J> {
         self.lock().handles.push(thread);
     }
 
-    /// Joins the threads that have ended.
+    /// Joins the threads that have left.
     pub(crate) fn join_left(&self) {
         loop {
             let thread = {
                 let mut state = self.lock();
-                let Some(id) = state.left.last() else { return };
-                let Some(at) = state.handles.iter().position(|thread| thread.thread().id() == *id)
-                else {
-                    return;
-                };
-                state.left.pop();
-                state.handles.swap_remove(at)
+                let State { left, handles, .. } = &mut *state;
+                let has_left = |thread: &JoinHandle<()>| left.contains(&thread.thread().id());
+                let Some(at) = handles.iter().position(has_left) else { return };
+                handles.swap_remove(at)
             };
             self.join(thread);
         }
@@ -416,10 +413,14 @@ impl<J> Spares<J> {
         threads.into_iter().for_each(|thread| self.join(thread));
     }
 
+    /// Joins a thread. Until then it counts, also as one that has left.
     fn join(&self, thread: JoinHandle<()>) {
+        let id = thread.thread().id();
         // A panic is not possible, and would have been printed already.
         let _ = thread.join();
-        self.lock().threads -= 1;
+        let mut state = self.lock();
+        state.left.retain(|left| *left != id);
+        state.threads -= 1;
     }
 
     /// Returns true if every thread has ended. The monitor may not have joined them all.

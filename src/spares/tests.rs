@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -300,5 +300,30 @@ fn a_thread_counts_until_it_is_joined() {
     spares.leave(id);
     assert!(spares.all_left() && !spares.is_empty());
     spares.join_left();
+    assert!(spares.all_left() && spares.is_empty());
+}
+
+/// A thread that was being joined counted as running again. So a runtime whose shutdown had
+/// returned went on for its handles.
+#[test]
+fn a_thread_that_is_being_joined_has_left() {
+    let spares = spares(1, 2, 0);
+    assert!(!spares.call());
+    assert_eq!(spares.begin_starts(), 0..1);
+    let (end, ends) = mpsc::channel::<()>();
+    let thread = thread::spawn(move || _ = ends.recv());
+    let id = thread.thread().id();
+    spares.started(thread);
+    spares.leave(id);
+    let joining = {
+        let spares = spares.clone();
+        thread::spawn(move || spares.join_left())
+    };
+    while !spares.lock().handles.is_empty() {
+        thread::yield_now();
+    }
+    assert!(spares.all_left());
+    end.send(()).unwrap();
+    joining.join().unwrap();
     assert!(spares.all_left() && spares.is_empty());
 }
