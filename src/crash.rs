@@ -242,6 +242,13 @@ impl BlockOnCalls {
         locals.for_each(|local| local.queue.inspect(&mut queued).into_iter().for_each(&mut polled));
     }
 
+    /// Wakes each thread that polls a main, because the runtime shuts down.
+    pub(crate) fn wake_local(&self) {
+        let list = lock(&self.list);
+        let locals = list.calls.iter().filter_map(|call| call.local.as_ref());
+        locals.for_each(|local| local.queue.wake_thread());
+    }
+
     /// Returns the queue of the innermost call on this thread, if the thread polls its main.
     pub(crate) fn local_queue(&self) -> Option<Arc<LocalQueue>> {
         let list = lock(&self.list);

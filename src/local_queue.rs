@@ -75,6 +75,11 @@ impl LocalQueue {
         self.parker.unpark();
     }
 
+    /// Wakes the thread, because the runtime shuts down.
+    pub(crate) fn wake_thread(&self) {
+        self.parker.unpark();
+    }
+
     /// Begins a poll of the main if it was woken. Returns whether it was.
     pub(crate) fn begin_main_poll(&self) -> bool {
         self.main.compare_exchange(WOKEN, POLLED, Ordering::Acquire, Ordering::Relaxed).is_ok()

@@ -8,7 +8,7 @@ mod macros;
 use std::cell::Cell;
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::mem::ManuallyDrop;
+use std::mem::{self, ManuallyDrop};
 use std::num::NonZeroUsize;
 use std::panic::Location;
 use std::pin::{Pin, pin};
@@ -713,21 +713,23 @@ fn run_main_locally<F: Future>(
     let dropped = catch(|| {
         let main = pin!(call.until_crash(main, inspect::of_mains()));
         let (polling, _in_place) = (Executor::set_polling(true), InPlace::set(false));
-        result = catch(|| local.run(main));
+        result = match catch(|| local.run(main)) {
+            Ok(ended) => ended.ok_or(None),
+            Err(caught) => Err(Some(caught)),
+        };
         Executor::set_polling(polling);
     });
     // As in a goroutine: a panic of the destructor counts if the main has not panicked before.
-    if let (Ok(value), Err(caught)) = (&mut result, dropped) {
-        let value = value.take();
+    if let (Ok(_) | Err(None), Err(caught)) = (&result, dropped) {
+        let value = mem::replace(&mut result, Err(Some(caught)));
         contain(|| drop(value));
-        result = Err(caught);
     }
     local.end();
     coop::set_main_gives_way(gave_way);
     drop(lent);
     let ended = call.end();
     executor.finished();
-    finish_main(executor, result.map_err(Some), ended)
+    finish_main(executor, result, ended)
 }
 
 /// Ends a call of `block_on` whose main has returned, panicked, was aborted, or was ended by a

@@ -84,6 +84,7 @@ impl Executor {
                     .flat_map(|shard| shard.registry.all())
                     .for_each(Waker::wake);
             }
+            self.block_on_calls.wake_local();
             return false;
         }
         self.end_workers();

@@ -148,9 +148,10 @@ pub(super) struct Local<'a> {
 
 impl Local<'_> {
     /// Polls the main and its local goroutines until the main returns. Each round polls the main
-    /// once, and once each goroutine that was runnable when the round began.
+    /// once, and once each goroutine that was runnable when the round began. Returns `None` if the
+    /// runtime shuts down, which drops mains as well.
     #[cfg_attr(feature = "sim", track_caller)]
-    pub(super) fn run<F: Future>(&self, mut main: Pin<&mut F>) -> F::Output {
+    pub(super) fn run<F: Future>(&self, mut main: Pin<&mut F>) -> Option<F::Output> {
         #[cfg(feature = "sim")]
         simulated::leaves(Outside::Blocking);
         let waker = Waker::from(self.queue.clone());
@@ -158,10 +159,10 @@ impl Local<'_> {
         // In a goroutine the note says what blocks the thread, until this returns.
         coop::without_note(|| {
             let mut end_phase = self.executor.phases();
-            loop {
+            while !self.executor.is_closing() {
                 if self.queue.begin_main_poll() {
                     if let Poll::Ready(output) = main.as_mut().poll(&mut cx) {
-                        return output;
+                        return Some(output);
                     }
                     self.queue.end_main_poll();
                 }
@@ -173,6 +174,7 @@ impl Local<'_> {
                     end_phase();
                 }
             }
+            None
         })
     }
 

@@ -19,6 +19,7 @@ use gopark::{
 
 use crate::util::no_hang;
 
+const SECOND: Duration = Duration::from_secs(1);
 const OUTSIDE: &str =
     "gopark: go_local called outside of a block_on_local, on whose thread it starts its goroutine";
 
@@ -451,6 +452,37 @@ fn inspect_lists_local_goroutines_in_each_state() {
             assert_eq!(num_goroutine(), 2);
         });
         assert_eq!(rt.num_goroutine(), 0);
+    });
+}
+
+/// The thread that runs the closure parks with nothing to poll. Nothing but the shutdown wakes it.
+#[test]
+fn a_shutdown_drops_a_local_main_and_its_goroutines_ca16() {
+    no_hang(|| {
+        let rt = Runtime::builder().gomaxprocs(1).build().unwrap();
+        let (dropped, drops) = mpsc::channel();
+        let (tells, told) = mpsc::channel();
+        let closure = move || {
+            let text = panic_of(|| {
+                block_on_local(async {
+                    let owned = Rc::new(dropped);
+                    let other = owned.clone();
+                    go_local(async move {
+                        let _owned = other;
+                        pending::<()>().await;
+                    });
+                    gosched().await;
+                    owned.send(()).unwrap();
+                    pending::<()>().await;
+                });
+            });
+            tells.send(text).unwrap();
+        };
+        rt.go(unblock(closure));
+        drops.recv().unwrap();
+        assert_eq!(rt.shutdown_timeout(20 * SECOND), 0);
+        assert_eq!(drops.recv(), Err(mpsc::RecvError), "both were dropped");
+        assert_eq!(told.recv().unwrap(), "gopark: the runtime was shut down while its main ran");
     });
 }
 
