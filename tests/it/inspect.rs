@@ -380,8 +380,10 @@ fn a_name_ends_with_its_future() {
                 "{found}"
             );
             tx.send(()).await.unwrap();
-            gosched().await;
-            assert_eq!(find(&handle).unwrap().name, None);
+            // On a busy machine this goroutine may lose its processor, and come before the other.
+            while find(&handle).unwrap().name.is_some() {
+                gosched().await;
+            }
             tx.send(()).await.unwrap();
             handle.await.unwrap();
         });

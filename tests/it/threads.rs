@@ -3,7 +3,8 @@
 use std::cell::RefCell;
 use std::future::{pending, poll_fn};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
@@ -54,8 +55,9 @@ fn a_destructor_that_blocks_does_not_keep_the_others_from_being_dropped() {
             let (rt, drops) = (rt(procs), Drops::new());
             let (release, released) = mpsc::channel::<()>();
             let released = Arc::new(Mutex::new(released));
+            let begun = Arc::new(AtomicUsize::new(0));
             for i in 0..60 {
-                let (one, released) = (drops.one(), released.clone());
+                let (one, released, begun) = (drops.one(), released.clone(), begun.clone());
                 rt.go(async move {
                     let _one = one;
                     let _blocks = OnDrop(move || {
@@ -63,11 +65,11 @@ fn a_destructor_that_blocks_does_not_keep_the_others_from_being_dropped() {
                             released.lock().unwrap().recv().unwrap_err();
                         }
                     });
+                    begun.fetch_add(1, Relaxed);
                     pending::<()>().await;
                 });
             }
-            spin_until(|| rt.num_goroutine() == 60);
-            rt.block_on(gosched());
+            spin_until(|| begun.load(Relaxed) == 60);
             // Until they have blocked for long enough to lose their processors.
             assert_eq!(rt.shutdown_timeout(Duration::from_millis(500)), 2);
             assert_eq!(drops.count(), 58);

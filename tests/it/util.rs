@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::task::{Wake, Waker};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A sanitizer makes everything slower: `GOPARK_TEST_PATIENCE=10` allows ten times as long.
 fn patience() -> u32 {
@@ -40,12 +40,13 @@ pub(crate) fn no_hang<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'stat
     within(Duration::from_secs(120), body)
 }
 
-/// Fails if `attempt` takes `limit` or longer in each of ten attempts. A bug that makes it wait
-/// does so in every attempt; a busy machine delays some attempts, and rarely all.
+/// Fails if `attempt` takes `limit` or longer in each of ten attempts, and in all attempts of two
+/// seconds. A bug that makes it wait does so in every attempt; a busy machine delays some attempts,
+/// and rarely all.
 #[track_caller]
 pub(crate) fn in_time(limit: Duration, mut attempt: impl FnMut() -> Duration) {
-    let mut attempts = Vec::new();
-    while attempts.len() < 10 {
+    let (mut attempts, start) = (Vec::new(), Instant::now());
+    while attempts.len() < 10 || start.elapsed() < Duration::from_secs(2) {
         let took = attempt();
         if took < limit {
             return;
