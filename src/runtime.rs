@@ -344,6 +344,14 @@ pub fn num_cpu() -> usize {
 pub fn unblock<T: Send + 'static>(
     f: impl FnOnce() -> T + Send + 'static,
 ) -> impl Future<Output = T> + Case<Output = T> {
+    unblock_at(Location::caller(), f)
+}
+
+/// [`unblock`], called at `site`.
+pub(crate) fn unblock_at<T: Send + 'static>(
+    site: &'static Location<'static>,
+    f: impl FnOnce() -> T + Send + 'static,
+) -> impl Future<Output = T> + Case<Output = T> {
     /// Drops its value with panics contained. If no task waits for the job any longer, the job's
     /// thread drops the value, and a panic of its destructor must not crash the runtime.
     struct Contained<V>(Option<V>);
@@ -367,7 +375,6 @@ pub fn unblock<T: Send + 'static>(
         }
     }
 
-    let site = Location::caller();
     async_wait(async move {
         #[cfg(feature = "sim")]
         if simulated::leaves_at(Outside::Unblock, site) {

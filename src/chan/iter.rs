@@ -93,6 +93,8 @@ pub struct IterBlocking<'a, T> {
 impl<T> Iterator for IterBlocking<'_, T> {
     type Item = T;
 
+    // In a `for` loop the caller is the loop.
+    #[cfg_attr(feature = "sim", track_caller)]
     fn next(&mut self) -> Option<T> {
         self.rx.recv_blocking()
     }
@@ -123,6 +125,8 @@ pub struct IntoIterBlocking<T> {
 impl<T> Iterator for IntoIterBlocking<T> {
     type Item = T;
 
+    // In a `for` loop the caller is the loop.
+    #[cfg_attr(feature = "sim", track_caller)]
     fn next(&mut self) -> Option<T> {
         self.rx.recv_blocking()
     }
@@ -149,6 +153,8 @@ pub struct TryIter<'a, T> {
 impl<T> Iterator for TryIter<'_, T> {
     type Item = T;
 
+    // In a `for` loop the caller is the loop.
+    #[cfg_attr(feature = "sim", track_caller)]
     fn next(&mut self) -> Option<T> {
         self.rx.try_recv().ok()
     }

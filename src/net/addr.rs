@@ -6,7 +6,7 @@ use std::panic::Location;
 use std::vec;
 
 use crate::coop::{self, Reason};
-use crate::runtime::unblock;
+use crate::runtime::unblock_at;
 
 /// A type that can be converted to socket addresses: an address, an IP address with a port, or a
 /// host name with a port.
@@ -64,9 +64,9 @@ impl Addrs {
                 addrs.into_iter()
             }
             Addrs::Host(host, port) => {
-                unblock(move || (host.as_str(), port).to_socket_addrs()).await?
+                unblock_at(site, move || (host.as_str(), port).to_socket_addrs()).await?
             }
-            Addrs::HostAndPort(text) => unblock(move || text.to_socket_addrs()).await?,
+            Addrs::HostAndPort(text) => unblock_at(site, move || text.to_socket_addrs()).await?,
         })
     }
 }

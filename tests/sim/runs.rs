@@ -371,11 +371,27 @@ fn what_leaves_the_simulation_panics_at_its_place() {
         panic_of(|| sim::run(0, || async { drop(handle.go(async {})) })),
         "the use of another runtime",
     );
+    of(
+        panic_of(|| sim::run(0, || async { for () in chan::bounded(1).1.iter_blocking() {} })),
+        "a blocking form",
+    );
+    of(
+        panic_of(|| sim::run(0, || async { for () in chan::bounded(1).1.into_iter_blocking() {} })),
+        "a blocking form",
+    );
     #[cfg(feature = "net")]
     {
-        use gopark::net::{TcpListener, TcpStream, UdpSocket};
+        use gopark::net::{TcpListener, TcpStream, UdpSocket, lookup_host};
 
         let address = "127.0.0.1:9";
+        of(
+            panic_of(|| sim::run(0, || async { drop(lookup_host("localhost:9").await) })),
+            "unblock",
+        );
+        of(
+            panic_of(|| sim::run(0, || async { drop(TcpStream::connect(("localhost", 9)).await) })),
+            "unblock",
+        );
         of(
             panic_of(|| sim::run(0, || async { drop(TcpListener::bind("127.0.0.1:0").await) })),
             "a socket",
