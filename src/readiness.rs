@@ -35,10 +35,9 @@ use std::sync::Arc;
 use std::task::Context;
 
 use crate::coop::{Object, Reason};
-use crate::lock::Lock;
 use crate::loom::atomic::{AtomicU8, AtomicU32, Ordering};
-use crate::wait::acquire::{Acquisition, Request, Resource};
-use crate::wait::queue::{self, Queue, Waiter};
+use crate::wait::acquire::{Acquired, Acquisition, Request, Resource};
+use crate::wait::queue::{self, Held, OwnWaiter, Queues};
 use crate::wait::watch::{Watch, Watchers};
 use crate::waker::WakeList;
 
@@ -101,16 +100,16 @@ pub(crate) struct Direction {
     /// The length of the queue, written under its lock. It is outside so that a direction, of which
     /// each descriptor has two, is 8 bytes smaller.
     len: AtomicU32,
-    waiting: Lock<Waiting>,
+    /// The operations that wait, and the tasks that poll without a future that could be in the
+    /// queue.
+    waiting: Queues<(), Option<Arc<Watchers>>>,
     object: Object,
 }
 
-struct Waiting {
-    /// The operations that wait.
-    queue: Queue<()>,
-    /// Tasks that poll without a future that could be in the queue.
-    watchers: Option<Arc<Watchers>>,
-}
+/// The only queue.
+const Q: usize = 0;
+
+type Waiting<'a> = Held<'a, (), Option<Arc<Watchers>>>;
 
 /// The next step of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,7 +138,7 @@ impl Direction {
         Self {
             word: AtomicU8::new(READY),
             len: AtomicU32::new(0),
-            waiting: Lock::new(Waiting { queue: Queue::new(), watchers: None }),
+            waiting: Queues::new(None),
             object: Object::new(),
         }
     }
@@ -224,11 +223,11 @@ impl Direction {
             let watchers = {
                 let mut waiting = self.waiting.lock();
                 let left = left.get_or_insert(self.len.load(Ordering::Relaxed));
-                while *left > 0 && !wakes.is_full() && waiting.queue.grant_front_into(&mut wakes) {
+                while *left > 0 && !wakes.is_full() && waiting.grant_front_into(Q, &mut wakes) {
                     *left -= 1;
                     self.add_to_len(&waiting, -1);
                 }
-                waiting.watchers.clone()
+                waiting.clone()
             };
             let more = wakes.is_full();
             wakes.wake_all();
@@ -242,7 +241,7 @@ impl Direction {
     }
 
     /// Counts waiting operations. The caller holds the lock.
-    fn add_to_len(&self, _: &Waiting, change: i32) {
+    fn add_to_len(&self, _: &Waiting<'_>, change: i32) {
         let len = self.len.load(Ordering::Relaxed);
         self.len.store(len.wrapping_add_signed(change), Ordering::Relaxed);
     }
@@ -251,7 +250,7 @@ impl Direction {
     fn is_waited_for(&self) -> bool {
         self.word.load(Ordering::Relaxed) & WAITED != 0 && {
             let waiting = self.waiting.lock();
-            let is_watched = waiting.watchers.as_ref().is_some_and(|all| !all.is_empty());
+            let is_watched = waiting.as_ref().is_some_and(|all| !all.is_empty());
             is_watched || self.len.load(Ordering::Relaxed) > 0
         }
     }
@@ -262,15 +261,15 @@ impl Direction {
         if self.word.load(Ordering::Relaxed) & WAITED != 0 {
             let watchers = {
                 let waiting = self.waiting.lock();
-                waiting.queue.each_task(MOST_TASKS, &mut f);
-                waiting.watchers.clone()
+                waiting.each_task(Q, MOST_TASKS, &mut f);
+                waiting.clone()
             };
             watchers.into_iter().for_each(|watchers| watchers.each_task(MOST_TASKS, &mut f));
         }
     }
 
     /// Returns a wait for the next event.
-    pub(crate) fn wait(&self, site: &'static Location<'static>) -> Acquisition<Wait<'_>, ()> {
+    pub(crate) fn wait(&self, site: &'static Location<'static>) -> Acquisition<'_, Wait<'_>, ()> {
         Acquisition::new(Wait { direction: self }, site)
     }
 
@@ -299,10 +298,10 @@ impl Direction {
     /// Returns the watchers. Allocates them outside the lock if there are none.
     #[cold]
     fn watchers(&self) -> Arc<Watchers> {
-        let present = self.waiting.lock().watchers.clone();
+        let present = self.waiting.lock().clone();
         present.unwrap_or_else(|| {
             let new = Arc::new(Watchers::new());
-            self.waiting.lock().watchers.get_or_insert_with(|| new.clone()).clone()
+            self.waiting.lock().get_or_insert_with(|| new.clone()).clone()
         })
     }
 
@@ -318,67 +317,61 @@ pub(crate) struct Wait<'a> {
     direction: &'a Direction,
 }
 
-impl Request<()> for Wait<'_> {
+impl<'a> Request<'a, ()> for Wait<'a> {
     type Resource = Self;
     type Output = ();
 
-    fn resource(&self) -> Option<&Self> {
-        Some(self)
+    fn resource(self) -> Self {
+        self
     }
 
-    fn reason(&self) -> Reason {
+    fn reason(self) -> Reason {
         Reason::Io
     }
 
-    fn output(&self) {}
+    fn output(self, _: Acquired<Self, ()>) {}
 }
 
-impl Resource<()> for Wait<'_> {
+impl<'a> Resource<'a, ()> for Wait<'a> {
     const GRANT_IS_ALL: bool = true;
 
     #[inline]
-    fn try_acquire(&self) -> bool {
+    fn try_acquire(self) -> bool {
         self.direction.word.load(Ordering::Acquire) & NO_WAIT != 0
     }
 
     /// `enqueue` tries again under the lock.
     #[inline]
-    fn try_again(&self) -> bool {
+    fn try_again(self) -> bool {
         false
     }
 
-    fn extra(&self) {}
+    fn extra(self) {}
 
-    fn object(&self) -> &Object {
-        &self.direction.object
+    fn object(self) -> Option<&'a Object> {
+        Some(&self.direction.object)
     }
 
-    // Safety of this and the next two functions: the contract of the trait.
-    unsafe fn enqueue(&self, waiter: &Waiter<()>) -> bool {
+    fn enqueue(self, waiter: OwnWaiter<'_, 'a, ()>) -> bool {
         let mut waiting = self.direction.waiting.lock();
         if !self.direction.begin_wait(NO_WAIT) {
             return true;
         }
-        // SAFETY: passed on to the caller.
-        unsafe { waiting.queue.push_back(waiter) };
+        waiting.push_back(Q, waiter);
         self.direction.add_to_len(&waiting, 1);
         false
     }
 
-    unsafe fn look(&self, waiter: &Waiter<()>, cx: &mut Context<'_>) -> bool {
-        let granted = |_: &mut _, _| waiter.state() == queue::GRANTED;
-        // SAFETY: a waiter that is not granted is linked in the queue.
-        unsafe { queue::look(&self.direction.waiting, waiter, cx, granted) }
+    fn look(self, waiter: OwnWaiter<'_, 'a, ()>, cx: &mut Context<'_>) -> bool {
+        self.direction.waiting.look(waiter, cx, |_, _| waiter.state() == queue::GRANTED)
     }
 
     #[cold]
-    unsafe fn cancel(&self, waiter: &Waiter<()>) {
+    fn cancel(self, waiter: OwnWaiter<'_, 'a, ()>) {
         let mut waiting = self.direction.waiting.lock();
         // An event wakes all waiters, so nothing needs to be passed on.
         if waiter.state() != queue::GRANTED {
-            // SAFETY: the lock is held, and the waiter is not granted, so it is linked in the
-            // queue.
-            unsafe { waiting.queue.remove(waiter) };
+            waiting.remove(waiter);
             self.direction.add_to_len(&waiting, -1);
         }
     }

@@ -45,7 +45,7 @@ const FLOORS: &[(&str, Units)] = &[
         "waiting, timers, queues",
         &[
             ("wait", &["simulated", "clock", "loom", "lock", "parker", "coop", "waker", "holders"]),
-            ("readiness", &["loom", "lock", "netpoll", "coop", "waker", "wait"]),
+            ("readiness", &["loom", "netpoll", "coop", "waker", "wait"]),
             ("sources", &["clock", "fork", "netpoll", "panics", "platform", "readiness"]),
             (
                 "timer",
@@ -201,10 +201,7 @@ const FLOORS: &[(&str, Units)] = &[
     (
         "packages sync, context, time",
         &[
-            (
-                "context",
-                &["clock", "loom", "lock", "panics", "coop", "waker", "wait", "chan", "alarm"],
-            ),
+            ("context", &["clock", "loom", "panics", "coop", "waker", "wait", "chan", "alarm"]),
             (
                 "time",
                 &[
@@ -295,7 +292,6 @@ const UNSAFE: &[&str] = &[
     "wait/event",
     "wait/case",
     "wait/acquire",
-    "readiness",
     "net/hyper",
     "timer/wheel",
     "timer/shard",
@@ -319,13 +315,7 @@ const UNSAFE: &[&str] = &[
     "select/driver",
     "time/sleep",
     "time/timer",
-    "sync/mutex",
-    "sync/raw_mutex",
-    "sync/raw_notify",
     "sync/typed_lock",
-    "sync/rwmutex",
-    "sync/raw_rwmutex",
-    "sync/semaphore",
     "context/tree",
 ];
 

@@ -53,13 +53,12 @@ use super::error::ContextError;
 use crate::alarm::{Alarm, alarm};
 use crate::clock::Time;
 use crate::coop::{self, Object};
-use crate::lock::Lock;
 use crate::loom::UnsafeCell;
 use crate::loom::atomic::{AtomicBool, Ordering};
 use crate::panics::{contain, drop_flat};
 use crate::wait::acquire::Resource;
 use crate::wait::list::{self, Links, List};
-use crate::wait::queue::{self, GRANTED, Queue, Waiter};
+use crate::wait::queue::{GRANTED, Held, OwnWaiter, Queues};
 use crate::waker::{TaskWaker, WakeList};
 
 pub(super) type Cause = Arc<dyn Error + Send + Sync>;
@@ -86,7 +85,8 @@ pub(super) struct Node {
     /// The node's own deadline, or its parent's if that is earlier.
     pub(super) deadline: Option<Instant>,
     links: UnsafeCell<Links<Node>>,
-    inner: Lock<Inner>,
+    /// The waiters for the end, and the rest that the lock guards.
+    inner: Queues<(), Inner>,
     object: Object,
     #[cfg(all(test, gopark_loom))]
     _counted: super::models::Counted,
@@ -94,8 +94,10 @@ pub(super) struct Node {
     _pin: PhantomPinned,
 }
 
+/// The only queue of waiters.
+const Q: usize = 0;
+
 struct Inner {
-    waiters: Queue<()>,
     children: List<Node>,
     /// The length of `children`.
     count: usize,
@@ -135,7 +137,7 @@ unsafe impl list::Node for Node {
 impl Inner {
     /// Unlinks `child`, which has ended or is being dropped, if it is still linked. The functions
     /// that wait for the end of `child` then wait for the end of this node.
-    fn remove(&mut self, child: &Node) {
+    fn remove_child(&mut self, child: &Node) {
         if !child.linked.load(Ordering::Relaxed) {
             return;
         }
@@ -166,7 +168,7 @@ impl Inner {
                 return Some(child);
             }
             // SAFETY: valid as above; the drop of the node waits for this lock.
-            self.remove(unsafe { &*first });
+            self.remove_child(unsafe { &*first });
         }
     }
 }
@@ -225,13 +227,7 @@ impl Node {
             parent: parent.cloned(),
             deadline,
             links: UnsafeCell::new(Links::UNLINKED),
-            inner: Lock::new(Inner {
-                waiters: Queue::new(),
-                children: List::new(),
-                count: 0,
-                task: None,
-                hold: None,
-            }),
+            inner: Queues::new(Inner { children: List::new(), count: 0, task: None, hold: None }),
             object: Object::new(),
             #[cfg(all(test, gopark_loom))]
             _counted: super::models::Counted::new(),
@@ -307,7 +303,7 @@ impl Node {
         }
         loop {
             while !wakes.is_full() {
-                if !inner.waiters.grant_front_into(wakes) {
+                if !inner.grant_front_into(Q, wakes) {
                     return inner.count > 0;
                 }
             }
@@ -328,7 +324,7 @@ impl Node {
             let next = {
                 let mut inner = at.inner.lock();
                 if let Some(child) = &finished {
-                    inner.remove(child);
+                    inner.remove_child(child);
                 }
                 inner.first_child().zip(at.end.get().cloned())
             };
@@ -354,7 +350,7 @@ impl Node {
     fn leave(&self, parent: Option<&Node>) {
         if let (true, Some(parent)) = (self.linked.load(Ordering::Acquire), parent) {
             let mut above = parent.inner.lock();
-            above.remove(self);
+            above.remove_child(self);
             if above.count == 0 {
                 above.hold = None;
             }
@@ -377,53 +373,56 @@ impl Node {
     fn take_function(&self) -> Option<Arc<Node>> {
         let mut inner = self.inner.lock();
         let function = inner.first_child()?;
-        inner.remove(&function);
+        inner.remove_child(&function);
         Some(function)
     }
 }
 
-/// The resource is the end of the node, which all waiters acquire.
-impl Resource<()> for Node {
-    fn try_acquire(&self) -> bool {
-        self.err().is_some()
+/// The resource is the end of the node, which all waiters acquire. A background context has no
+/// node, and never ends.
+impl<'a> Resource<'a, ()> for Option<&'a Node> {
+    fn exists(self) -> bool {
+        self.is_some()
     }
 
-    fn extra(&self) {}
-
-    fn object(&self) -> &Object {
-        &self.object
+    fn try_acquire(self) -> bool {
+        self.is_some_and(|node| node.err().is_some())
     }
 
-    // Safety, of this and the next two: see the trait.
-    unsafe fn enqueue(&self, waiter: &Waiter<()>) -> bool {
-        let mut inner = self.inner.lock();
-        if self.end.get().is_some() {
-            return true;
+    fn extra(self) {}
+
+    fn object(self) -> Option<&'a Object> {
+        self.map(|node| &node.object)
+    }
+
+    fn enqueue(self, waiter: OwnWaiter<'_, 'a, ()>) -> bool {
+        let Some(node) = self else { return false };
+        let mut inner = node.inner.lock();
+        let has_ended = node.end.get().is_some();
+        if !has_ended {
+            inner.push_back(Q, waiter);
         }
-        // SAFETY: passed on to the caller.
-        unsafe { inner.waiters.push_back(waiter) };
-        false
+        has_ended
     }
 
-    unsafe fn look(&self, waiter: &Waiter<()>, cx: &mut TaskContext<'_>) -> bool {
-        let settle = |inner: &mut Inner, _| {
-            let has_ended = self.end.get().is_some();
+    fn look(self, waiter: OwnWaiter<'_, 'a, ()>, cx: &mut TaskContext<'_>) -> bool {
+        let Some(node) = self else { return false };
+        let settle = |inner: &mut Held<'a, (), Inner>, _| {
+            let has_ended = node.end.get().is_some();
             if has_ended && waiter.state() != GRANTED {
-                // The cancel has not reached this waiter yet. SAFETY: not granted, read under the
-                // lock, so linked.
-                unsafe { inner.waiters.remove(waiter) };
+                // The cancel has not reached this waiter yet.
+                inner.remove(waiter);
             }
             has_ended
         };
-        // SAFETY: the waiter is linked unless `settle` returned true.
-        unsafe { queue::look(&self.inner, waiter, cx, settle) }
+        node.inner.look(waiter, cx, settle)
     }
 
-    unsafe fn cancel(&self, waiter: &Waiter<()>) {
-        let mut inner = self.inner.lock();
+    fn cancel(self, waiter: OwnWaiter<'_, 'a, ()>) {
+        let Some(node) = self else { return };
+        let mut inner = node.inner.lock();
         if waiter.state() != GRANTED {
-            // SAFETY: not granted, read under the lock, so linked.
-            unsafe { inner.waiters.remove(waiter) };
+            inner.remove(waiter);
         }
     }
 }

@@ -11,7 +11,7 @@ use super::error::{ContextError, ContextSendError};
 use super::tree::Node;
 use crate::chan::{self, Receiving, SendError};
 use crate::coop::{self, Reason};
-use crate::wait::acquire::{Acquisition, Request, acquisition};
+use crate::wait::acquire::{Acquired, Acquisition, Request, acquisition};
 use crate::wait::case::{Case, ChannelCase, Sealed, future_case, option_case};
 
 acquisition! {
@@ -57,20 +57,19 @@ impl<'a> Done<'a> {
     }
 }
 
-/// The request of [`Done`]. A background context has no node, so this never completes.
-impl Request<()> for Option<&Node> {
-    type Resource = Node;
+impl<'a> Request<'a, ()> for Option<&'a Node> {
+    type Resource = Self;
     type Output = ();
 
-    fn resource(&self) -> Option<&Node> {
-        *self
+    fn resource(self) -> Self {
+        self
     }
 
-    fn reason(&self) -> Reason {
+    fn reason(self) -> Reason {
         Reason::ContextDone
     }
 
-    fn output(&self) {}
+    fn output(self, _: Acquired<Self, ()>) {}
 }
 
 pin_project! {

@@ -219,7 +219,7 @@ pin_project! {
         /// The system call comes next.
         Attempt,
         /// The direction was not ready.
-        Wait { #[pin] waiting: Acquisition<Wait<'a>, ()> },
+        Wait { #[pin] waiting: Acquisition<'a, Wait<'a>, ()> },
         Done,
     }
 }

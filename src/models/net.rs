@@ -158,8 +158,8 @@ fn the_end_of_the_stream_stays() {
     });
 }
 
-fn poll_once_acquisition(
-    waiting: Pin<&mut crate::wait::acquire::Acquisition<crate::readiness::Wait<'_>, ()>>,
+fn poll_once_acquisition<'a>(
+    waiting: Pin<&mut crate::wait::acquire::Acquisition<'a, crate::readiness::Wait<'a>, ()>>,
 ) -> Poll<()> {
     let mut waiting = waiting;
     poll_once(std::pin::pin!(std::future::poll_fn(|cx| waiting.as_mut().poll(cx))))

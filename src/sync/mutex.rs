@@ -1,74 +1,66 @@
 //! A mutex with Go's two modes: normal and starving.
 
-use std::cell::UnsafeCell;
 use std::panic::Location;
 use std::sync::Arc;
 
 use super::raw_mutex::{RawMutex, Since};
-use super::typed_lock::{guard, owned_guard, typed_lock};
+use super::typed_lock::{Cell, Guard, guard, owned_guard, typed_lock};
 use crate::loom::const_fn;
 use crate::wait::acquire::{Acquisition, acquire_now, acquisition};
 
-/// A mutual exclusion lock that protects a value: one goroutine at a time holds it.
-///
-/// Go: `sync.Mutex`. Unlike in Go, the value is inside the mutex, and dropping the [`MutexGuard`]
-/// unlocks it. As in Go, the lock has no owner: a guard may be sent to another goroutine and
-/// dropped there. A goroutine that locks a mutex it already holds deadlocks. A panic while the lock
-/// is held only unlocks it (no poisoning).
-///
-/// # Fairness
-///
-/// Waiters are served in the order of arrival. A goroutine that unlocks and locks again may barge
-/// past a waiter that is not awake yet, because that keeps a contended lock fast. A waiter that has
-/// failed to acquire the lock for a millisecond gets it handed over at the next unlock.
-///
-/// At most one woken waiter at a time competes for the lock. There is one exception: if it has
-/// waited for longer than a millisecond and has not been polled since it was woken, the next unlock
-/// also wakes the waiter behind it. Outside gopark's processors (in another executor, or on a plain
-/// thread) the lock is always handed over.
-///
-/// # When to use something else
-///
-/// Use `std::sync::Mutex` if the lock is never held across an `.await`: it is smaller, and it
-/// blocks, so it needs no async function. Holding it across an `.await`, however, blocks a whole
-/// thread, or deadlocks. Use a channel to hand a value *on* rather than to share it: "Do not
-/// communicate by sharing memory; instead, share memory by communicating." Use a [`RwMutex`] if
-/// almost all accesses only read and hold the lock for long.
-///
-/// # Memory ordering
-///
-/// The n'th unlock synchronizes before the return of every later lock.
-///
-/// # Examples
-///
-/// ```
-/// use gopark::sync::Mutex;
-/// use std::sync::Arc;
-///
-/// gopark::block_on(async {
-///     let hits = Arc::new(Mutex::new(0));
-///     let mut guard = hits.lock().await;
-///     *guard += 1;
-///     assert!(hits.try_lock().is_none());
-///     drop(guard);
-///     assert_eq!(*hits.lock().await, 1);
-/// });
-/// ```
-///
-/// [`RwMutex`]: crate::sync::RwMutex
-#[doc(alias = "Lock")]
-#[doc(alias = "Locker")]
-pub struct Mutex<T: ?Sized> {
-    raw: RawMutex,
-    value: UnsafeCell<T>,
+typed_lock! {
+    /// A mutual exclusion lock that protects a value: one goroutine at a time holds it.
+    ///
+    /// Go: `sync.Mutex`. Unlike in Go, the value is inside the mutex, and dropping the
+    /// [`MutexGuard`] unlocks it. As in Go, the lock has no owner: a guard may be sent to another
+    /// goroutine and dropped there. A goroutine that locks a mutex it already holds deadlocks. A
+    /// panic while the lock is held only unlocks it (no poisoning).
+    ///
+    /// # Fairness
+    ///
+    /// Waiters are served in the order of arrival. A goroutine that unlocks and locks again may
+    /// barge past a waiter that is not awake yet, because that keeps a contended lock fast. A
+    /// waiter that has failed to acquire the lock for a millisecond gets it handed over at the next
+    /// unlock.
+    ///
+    /// At most one woken waiter at a time competes for the lock. There is one exception: if it has
+    /// waited for longer than a millisecond and has not been polled since it was woken, the next
+    /// unlock also wakes the waiter behind it. Outside gopark's processors (in another executor, or
+    /// on a plain thread) the lock is always handed over.
+    ///
+    /// # When to use something else
+    ///
+    /// Use `std::sync::Mutex` if the lock is never held across an `.await`: it is smaller, and it
+    /// blocks, so it needs no async function. Holding it across an `.await`, however, blocks a
+    /// whole thread, or deadlocks. Use a channel to hand a value *on* rather than to share it: "Do
+    /// not communicate by sharing memory; instead, share memory by communicating." Use a
+    /// [`RwMutex`] if almost all accesses only read and hold the lock for long.
+    ///
+    /// # Memory ordering
+    ///
+    /// The n'th unlock synchronizes before the return of every later lock.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::sync::Mutex;
+    /// use std::sync::Arc;
+    ///
+    /// gopark::block_on(async {
+    ///     let hits = Arc::new(Mutex::new(0));
+    ///     let mut guard = hits.lock().await;
+    ///     *guard += 1;
+    ///     assert!(hits.try_lock().is_none());
+    ///     drop(guard);
+    ///     assert_eq!(*hits.lock().await, 1);
+    /// });
+    /// ```
+    ///
+    /// [`RwMutex`]: crate::sync::RwMutex
+    #[doc(alias = "Lock")]
+    #[doc(alias = "Locker")]
+    Mutex(RawMutex), try_lock
 }
-
-// SAFETY: a mutex owns its value, so sending the mutex sends the value.
-unsafe impl<T: ?Sized + Send> Send for Mutex<T> {}
-// SAFETY: `raw` lets one thread at a time access the value, from any thread: that requires
-// `T: Send`, but not `T: Sync`.
-unsafe impl<T: ?Sized + Send> Sync for Mutex<T> {}
-typed_lock!(Mutex, try_lock);
 
 impl<T> Mutex<T> {
     const_fn! {
@@ -81,7 +73,7 @@ impl<T> Mutex<T> {
         /// gopark::block_on(async { NAMES.lock().await.push("gopher".into()) });
         /// ```
         pub const fn new(value: T) -> Self {
-            Mutex { raw: RawMutex::new(), value: UnsafeCell::new(value) }
+            Mutex { cell: Cell::new(RawMutex::new(), value) }
         }
     }
 
@@ -93,11 +85,16 @@ impl<T> Mutex<T> {
     /// assert_eq!(gopark::sync::Mutex::new(7).into_inner(), 7);
     /// ```
     pub fn into_inner(self) -> T {
-        self.value.into_inner()
+        self.cell.into_inner()
     }
 }
 
 impl<T: ?Sized> Mutex<T> {
+    #[inline]
+    fn raw(&self) -> &RawMutex {
+        self.cell.raw()
+    }
+
     /// Waits until the lock is free and acquires it. Go: `Lock`.
     ///
     /// # Cancellation
@@ -146,7 +143,7 @@ impl<T: ?Sized> Mutex<T> {
     #[track_caller]
     #[doc(alias = "TryLock")]
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
-        acquire_now(&self.raw).then(|| MutexGuard(self))
+        acquire_now(self)
     }
 
     /// Acquires the lock as [`lock`](Self::lock) does, but returns a guard that owns a reference to
@@ -196,7 +193,7 @@ impl<T: ?Sized> Mutex<T> {
     #[inline]
     #[track_caller]
     pub fn try_lock_owned(self: &Arc<Self>) -> Option<OwnedMutexGuard<T>> {
-        acquire_now(&self.raw).then(|| OwnedMutexGuard(Arc::clone(self)))
+        acquire_now(self)
     }
 
     /// Blocks the current thread until the lock is free and acquires it. For threads that run no
@@ -231,7 +228,7 @@ impl<T: ?Sized> Mutex<T> {
     /// assert_eq!(m.into_inner(), 2);
     /// ```
     pub fn get_mut(&mut self) -> &mut T {
-        self.value.get_mut()
+        self.cell.get_mut()
     }
 }
 
@@ -261,10 +258,7 @@ impl<T: ?Sized> Mutex<T> {
 /// assert_eq!(*m.try_lock().unwrap(), 2); // It has been unlocked.
 /// ```
 #[must_use = "dropping the guard unlocks the mutex at once"]
-pub struct MutexGuard<'a, T: ?Sized>(&'a Mutex<T>);
-
-// SAFETY: a shared guard gives only shared access to the value, which requires `T: Sync`.
-unsafe impl<T: ?Sized + Send + Sync> Sync for MutexGuard<'_, T> {}
+pub struct MutexGuard<'a, T: ?Sized>(Guard<&'a Mutex<T>, T, Since>);
 
 impl<'a, T: ?Sized> MutexGuard<'a, T> {
     /// Returns the mutex that this guard has locked.
@@ -279,11 +273,11 @@ impl<'a, T: ?Sized> MutexGuard<'a, T> {
     /// assert!(std::ptr::eq(MutexGuard::mutex(&guard), &m));
     /// ```
     pub fn mutex(guard: &Self) -> &'a Mutex<T> {
-        guard.0
+        guard.0.lock()
     }
 }
 
-guard!(MutexGuard<'a, T>(&'a Mutex<T>) of RawMutex, Since, MutexLock, Lock, unlock, DerefMut);
+guard!(MutexGuard<'a, T>(&'a Mutex<T>) of RawMutex, Since, MutexLock, Lock, DerefMut);
 
 /// Holds the lock of a [`Mutex`], and a reference to the mutex: a [`MutexGuard`] without a
 /// lifetime. tokio: `OwnedMutexGuard`.
@@ -303,10 +297,7 @@ guard!(MutexGuard<'a, T>(&'a Mutex<T>) of RawMutex, Since, MutexLock, Lock, unlo
 /// assert_eq!(*m.lock_blocking(), 2);
 /// ```
 #[must_use = "dropping the guard unlocks the mutex at once"]
-pub struct OwnedMutexGuard<T: ?Sized>(Arc<Mutex<T>>);
-
-// SAFETY: a shared guard gives only shared access to the value, which requires `T: Sync`.
-unsafe impl<T: ?Sized + Send + Sync> Sync for OwnedMutexGuard<T> {}
+pub struct OwnedMutexGuard<T: ?Sized>(Guard<Arc<Mutex<T>>, T, Since>);
 
 impl<T: ?Sized> OwnedMutexGuard<T> {
     /// Returns the mutex that this guard has locked.
@@ -322,11 +313,11 @@ impl<T: ?Sized> OwnedMutexGuard<T> {
     /// assert!(Arc::ptr_eq(OwnedMutexGuard::mutex(&guard), &m));
     /// ```
     pub fn mutex(guard: &Self) -> &Arc<Mutex<T>> {
-        &guard.0
+        guard.0.lock()
     }
 }
 
-owned_guard!(OwnedMutexGuard of Mutex, RawMutex, Since, MutexLock, unlock, DerefMut);
+owned_guard!(OwnedMutexGuard of Mutex, RawMutex, Since, MutexLock, DerefMut);
 
 acquisition! {
     /// The future of [`Mutex::lock`].

@@ -65,13 +65,12 @@ use std::task::Context;
 use crate::clock::{self, Time};
 use crate::coop::{self, Object};
 use crate::holders;
-use crate::lock::Lock;
 use crate::loom::atomic::{AtomicU8, AtomicU16, Ordering};
 use crate::loom::const_fn;
 use crate::platform;
 use crate::sync::fairness::{hands_over, starves, starves_at};
-use crate::wait::acquire::Resource;
-use crate::wait::queue::{self, Queue, Waiter};
+use crate::wait::acquire::{Acquired, Mode, Resource};
+use crate::wait::queue::{self, Held, OwnWaiter, Queues, Waiter};
 use crate::waker::TaskWaker;
 
 const FREE: u8 = 0;
@@ -92,6 +91,16 @@ const LOOKS: u16 = 8;
 /// The time at which a waiter began to wait.
 pub(super) type Since = Time;
 
+impl Mode for Since {
+    type Data = Since;
+}
+
+/// The only queue.
+const Q: usize = 0;
+
+type Queue<'a> = Held<'a, Since>;
+type Own<'w, 'a> = OwnWaiter<'w, 'a, Since>;
+
 /// The lock, without the value.
 pub(crate) struct RawMutex {
     /// See the tables at the top of the file for `locked` and `bits`. Acquire and Release pair with
@@ -102,7 +111,7 @@ pub(crate) struct RawMutex {
     /// The number of uncontended unlocks before the lock is biased. While a waiter is notified, it
     /// counts the unlocks since the notification. A hint.
     unlocks_until_bias: AtomicU16,
-    queue: Lock<Queue<Since>>,
+    queue: Queues<Since>,
     object: Object,
 }
 
@@ -113,7 +122,7 @@ impl RawMutex {
                 locked: AtomicU8::new(FREE),
                 bits: AtomicU8::new(UNBIASED),
                 unlocks_until_bias: AtomicU16::new(BIAS_AFTER),
-                queue: Lock::new(Queue::new()),
+                queue: Queues::new(()),
                 object: Object::new(),
             }
         }
@@ -134,12 +143,17 @@ impl RawMutex {
     }
 
     /// Must be called with the queue's lock held; `_queue` proves that.
-    fn set_bits(&self, _queue: &mut Queue<Since>, bits: u8) {
+    fn set_bits(&self, _queue: &mut Queue<'_>, bits: u8) {
         self.bits.store(bits, Ordering::Relaxed);
     }
 
     #[inline]
-    pub(super) fn unlock(&self) {
+    pub(super) fn unlock(acquired: Acquired<&Self, Since>) {
+        acquired.into_resource().release();
+    }
+
+    #[inline]
+    fn release(&self) {
         if self.bits.load(Ordering::Relaxed) == 0 {
             self.locked.store(FREE, Ordering::Release);
             // Pairs with the heavy fence in `revoke_bias`.
@@ -197,7 +211,7 @@ impl RawMutex {
     fn hand_off(&self, freed: bool) {
         let waker = {
             let mut queue = self.queue.lock();
-            if queue.is_empty() {
+            if queue.is_empty(Q) {
                 // The last waiter has left meanwhile. New waiters need the queue's lock.
                 if !freed {
                     self.locked.store(FREE, Ordering::Release);
@@ -218,12 +232,12 @@ impl RawMutex {
 
     /// Passes the lock, which this thread owns, to the waiter at the front.
     #[must_use]
-    fn grant(&self, queue: &mut Queue<Since>) -> Option<TaskWaker> {
-        let bits = queue.front().map_or(0, |front| bits_to_clear(front, queue.is_only(front)));
+    fn grant(&self, queue: &mut Queue<'_>) -> Option<TaskWaker> {
+        let bits = queue.front(Q).map_or(0, |front| bits_to_clear(front, queue.is_only(Q, front)));
         // Before the grant: the new owner's unlock must not find the `WOKEN` of a waiter that has
         // left.
         self.set_bits(queue, self.bits() & !bits);
-        queue.grant_front().flatten()
+        queue.grant_front(Q).flatten()
     }
 
     /// Notifies the waiter at the front that the lock is free, if it still is.
@@ -248,9 +262,9 @@ impl RawMutex {
         let waker = {
             let mut queue = self.queue.lock();
             let is_late =
-                |front: &Waiter<Since>| !queue.is_only(front) && starves_at(front.extra, now);
-            if !self.is_locked() && queue.front().is_some_and(is_late) {
-                queue.pass_over();
+                |front: &Waiter<Since>| !queue.is_only(Q, front) && starves_at(front.extra, now);
+            if !self.is_locked() && queue.front(Q).is_some_and(is_late) {
+                queue.pass_over(Q);
                 self.notify_front(&mut queue)
             } else {
                 None
@@ -260,13 +274,13 @@ impl RawMutex {
     }
 
     #[must_use]
-    fn notify_front(&self, queue: &mut Queue<Since>) -> Option<TaskWaker> {
-        if queue.is_empty() {
+    fn notify_front(&self, queue: &mut Queue<'_>) -> Option<TaskWaker> {
+        if queue.is_empty(Q) {
             return None;
         }
         self.unlocks_until_bias.store(BIAS_AFTER, Ordering::Relaxed);
         self.set_bits(queue, self.bits() | WOKEN);
-        queue.notify_front()
+        queue.notify_front(Q)
     }
 
     /// Biases the lock after a long uncontended period.
@@ -284,24 +298,19 @@ impl RawMutex {
 
     /// Makes every unlock execute a full fence.
     #[cold]
-    fn revoke_bias(&self, queue: &mut Queue<Since>) {
+    fn revoke_bias(&self, queue: &mut Queue<'_>) {
         self.unlocks_until_bias.store(BIAS_AFTER, Ordering::Relaxed);
         self.set_bits(queue, UNBIASED);
-        // Pairs with the light fence in `unlock`.
+        // Pairs with the light fence in `release`.
         platform::heavy_fence_or_sleep();
     }
 
     /// Returns true if the waiter is granted, or is notified and acquires the lock. If it is
     /// notified and fails, `last` makes it wait again.
-    ///
-    /// # Safety
-    ///
-    /// `waiter` is pinned, and linked in the queue or in none. If this returns false, `cancel` is
-    /// called before `waiter` is dropped.
-    unsafe fn settle(
+    fn settle<'a>(
         &self,
-        queue: &mut Queue<Since>,
-        waiter: &Waiter<Since>,
+        queue: &mut Queue<'a>,
+        waiter: Own<'_, 'a>,
         starving: bool,
         last: bool,
     ) -> bool {
@@ -309,9 +318,7 @@ impl RawMutex {
             queue::GRANTED => return true,
             queue::NOTIFIED => {}
             queue::PASSED => {
-                // SAFETY: a waiter that was passed over is linked nowhere; the caller guarantees
-                // the rest.
-                let push = |queue: &mut Queue<Since>| unsafe { queue.push_front(waiter) };
+                let push = |queue: &mut Queue<'a>| queue.push_front(Q, waiter);
                 if self.try_acquire() || last && self.link(queue, push) {
                     return true;
                 }
@@ -336,19 +343,18 @@ impl RawMutex {
     }
 
     /// Acquires the lock for the notified waiter and unlinks it, if the lock is free.
-    fn lock_notified(&self, queue: &mut Queue<Since>, waiter: &Waiter<Since>) -> bool {
+    fn lock_notified<'a>(&self, queue: &mut Queue<'a>, waiter: Own<'_, 'a>) -> bool {
         if !self.try_acquire() {
             return false;
         }
-        let bits = WOKEN | STARVING | if queue.is_only(waiter) { QUEUED } else { 0 };
+        let bits = WOKEN | STARVING | if queue.is_only(Q, &waiter) { QUEUED } else { 0 };
         self.set_bits(queue, self.bits() & !bits);
-        // SAFETY: the waiter is notified, so it is linked in this queue.
-        unsafe { queue.remove(waiter) };
+        queue.remove(waiter);
         true
     }
 
     /// Queues a waiter with `push`. Returns true instead if it acquires the lock for the waiter.
-    fn link(&self, queue: &mut Queue<Since>, push: impl FnOnce(&mut Queue<Since>)) -> bool {
+    fn link<'a>(&self, queue: &mut Queue<'a>, push: impl FnOnce(&mut Queue<'a>)) -> bool {
         if self.bits() == 0 {
             self.revoke_bias(queue);
         }
@@ -375,71 +381,64 @@ impl RawMutex {
     }
 }
 
-impl Resource<Since> for RawMutex {
+impl<'a> Resource<'a, Since> for &'a RawMutex {
     #[inline]
-    fn try_acquire(&self) -> bool {
+    fn try_acquire(self) -> bool {
         !self.is_locked() && self.swap(FREE)
     }
 
     /// Tries without a prior load: a load that waits for an earlier locked instruction costs a
     /// fifth of a lock and unlock.
     #[inline]
-    fn try_first(&self) -> bool {
+    fn try_first(self) -> bool {
         self.swap(holders::free_mutex())
     }
 
-    fn recorded(&self) -> Option<usize> {
+    fn recorded(self) -> Option<usize> {
         Some(ptr::from_ref(self).addr())
     }
 
-    fn extra(&self) -> Since {
+    fn extra(self) -> Since {
         Since::now()
     }
 
-    fn object(&self) -> &Object {
-        &self.object
-    }
-
-    // Safety of this function and the next two: see the trait.
-    #[cold]
-    unsafe fn enqueue(&self, waiter: &Waiter<Since>) -> bool {
-        // SAFETY: the lock is held; the caller guarantees the rest, as the trait demands.
-        self.link(&mut self.queue.lock(), |queue| unsafe { queue.push_back(waiter) })
+    fn object(self) -> Option<&'a Object> {
+        Some(&self.object)
     }
 
     #[cold]
-    unsafe fn look(&self, waiter: &Waiter<Since>, cx: &mut Context<'_>) -> bool {
+    fn enqueue(self, waiter: Own<'_, 'a>) -> bool {
+        self.link(&mut self.queue.lock(), |queue| queue.push_back(Q, waiter))
+    }
+
+    #[cold]
+    fn look(self, waiter: Own<'_, 'a>, cx: &mut Context<'_>) -> bool {
         let notified = matches!(waiter.state(), queue::NOTIFIED | queue::PASSED);
         // The clock is read outside of the lock. A waiter that is not notified now has not failed
         // to acquire the lock yet.
         let starving = notified && starves(waiter.extra);
-        // SAFETY: the caller guarantees what `settle` requires.
-        let settle = |queue: &mut _, last| unsafe { self.settle(queue, waiter, starving, last) };
-        // SAFETY: `settle` checks under the lock. A waiter that is not granted is linked in the
-        // queue, or was passed over.
-        let there = unsafe { queue::look(&self.queue, waiter, cx, settle) };
+        let settle = |queue: &mut _, last| self.settle(queue, waiter, starving, last);
+        let there = self.queue.look(waiter, cx, settle);
         if there && waiter.state() == queue::GRANTED {
-            self.granted(waiter);
+            self.granted(&waiter);
         }
         there
     }
 
     #[cold]
-    unsafe fn cancel(&self, waiter: &Waiter<Since>) {
+    fn cancel(self, waiter: Own<'_, 'a>) {
         let waker = {
             let mut queue = self.queue.lock();
             let state = waiter.state();
             if state == queue::GRANTED {
                 drop(queue);
-                return self.unlock();
+                return self.release();
             }
             if state == queue::PASSED {
                 return;
             }
-            let bits = bits_to_clear(waiter, queue.is_only(waiter));
-            // SAFETY: under the lock the waiter is neither granted nor passed over, so it is linked
-            // in this queue.
-            unsafe { queue.remove(waiter) };
+            let bits = bits_to_clear(&waiter, queue.is_only(Q, &waiter));
+            queue.remove(waiter);
             self.set_bits(&mut queue, self.bits() & !bits);
             if state != queue::NOTIFIED {
                 return;

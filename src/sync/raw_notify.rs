@@ -22,11 +22,10 @@ use std::task::{Context, Poll};
 use pin_project_lite::pin_project;
 
 use crate::coop::{self, Object, Reason};
-use crate::lock::Lock;
 use crate::loom::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::loom::const_fn;
-use crate::wait::acquire::{Acquisition, Request, Resource};
-use crate::wait::queue::{self, Queue, Waiter};
+use crate::wait::acquire::{Acquired, Acquisition, Mode, Request, Resource};
+use crate::wait::queue::{self, Held, OwnWaiter, Queues, Waiter};
 use crate::waker::{TaskWaker, WakeList};
 
 const QUEUED: usize = 1;
@@ -37,7 +36,7 @@ const ROUND: usize = 4;
 pub(super) struct RawNotify {
     /// A notification is a Release, the end of a wait an Acquire.
     word: AtomicUsize,
-    queue: Lock<Queue<Call>>,
+    queue: Queues<Call>,
     object: Object,
 }
 
@@ -52,10 +51,17 @@ pub(super) struct Call {
     by_one: AtomicBool,
 }
 
+impl Mode for Call {
+    type Data = Call;
+}
+
+/// The only queue.
+const Q: usize = 0;
+
 impl RawNotify {
     const_fn! {
         pub(super) const fn new() -> Self {
-            let (word, queue) = (AtomicUsize::new(0), Lock::new(Queue::new()));
+            let (word, queue) = (AtomicUsize::new(0), Queues::new(()));
             RawNotify { word, queue, object: Object::new() }
         }
     }
@@ -71,7 +77,7 @@ impl RawNotify {
         &self,
         site: &'static Location<'static>,
         reason: Reason,
-    ) -> Acquisition<Wait<'_>, Call> {
+    ) -> Acquisition<'_, Wait<'_>, Call> {
         let round = self.word.load(Ordering::Acquire) / ROUND;
         Acquisition::new(Wait { notify: self, round, reason }, site)
     }
@@ -94,7 +100,7 @@ impl RawNotify {
     fn grant_one(&self) {
         let waker = loop {
             let mut queue = self.queue.lock();
-            let Some(front) = queue.front() else {
+            let Some(front) = queue.front(Q) else {
                 self.word.fetch_or(KEPT, Ordering::Release);
                 break None;
             };
@@ -107,7 +113,7 @@ impl RawNotify {
             }
             front.extra.by_one.store(true, Ordering::Relaxed);
             self.leaves(&queue, front);
-            break queue.grant_front().flatten();
+            break queue.grant_front(Q).flatten();
         };
         waker.into_iter().for_each(TaskWaker::wake);
     }
@@ -127,12 +133,13 @@ impl RawNotify {
             {
                 let mut queue = self.queue.lock();
                 while !wakes.is_full() {
-                    let Some(front) = queue.front().filter(|front| self.is_over(front.extra.round))
+                    let Some(front) =
+                        queue.front(Q).filter(|front| self.is_over(front.extra.round))
                     else {
                         break;
                     };
                     self.leaves(&queue, front);
-                    queue.grant_front_into(&mut wakes);
+                    queue.grant_front_into(Q, &mut wakes);
                 }
             }
             let more = wakes.is_full();
@@ -149,8 +156,8 @@ impl RawNotify {
 
     /// Clears `QUEUED` if `waiter`, which is about to leave the queue, is the last. The queue's
     /// lock is held.
-    fn leaves(&self, queue: &Queue<Call>, waiter: &Waiter<Call>) {
-        if queue.is_only(waiter) {
+    fn leaves(&self, queue: &Held<'_, Call>, waiter: &Waiter<Call>) {
+        if queue.is_only(Q, waiter) {
             self.word.fetch_and(!QUEUED, Ordering::Relaxed);
         }
     }
@@ -185,62 +192,58 @@ impl Wait<'_> {
     }
 }
 
-impl Request<Call> for Wait<'_> {
+impl<'a> Request<'a, Call> for Wait<'a> {
     type Resource = Self;
     type Output = ();
 
-    fn resource(&self) -> Option<&Self> {
-        Some(self)
+    fn resource(self) -> Self {
+        self
     }
 
-    fn reason(&self) -> Reason {
+    fn reason(self) -> Reason {
         self.reason
     }
 
-    fn output(&self) {}
+    fn output(self, _: Acquired<Self, Call>) {}
 }
 
-impl Resource<Call> for Wait<'_> {
+impl<'a> Resource<'a, Call> for Wait<'a> {
     const GRANT_IS_ALL: bool = true;
 
     #[inline]
-    fn try_acquire(&self) -> bool {
+    fn try_acquire(self) -> bool {
         self.try_end(false)
     }
 
     /// `enqueue` tries once more, under the lock.
     #[inline]
-    fn try_again(&self) -> bool {
+    fn try_again(self) -> bool {
         false
     }
 
-    fn extra(&self) -> Call {
+    fn extra(self) -> Call {
         Call { round: self.round, by_one: AtomicBool::new(false) }
     }
 
-    fn object(&self) -> &Object {
-        &self.notify.object
+    fn object(self) -> Option<&'a Object> {
+        Some(&self.notify.object)
     }
 
-    // Safety of this function and the next two: see the trait.
-    unsafe fn enqueue(&self, waiter: &Waiter<Call>) -> bool {
+    fn enqueue(self, waiter: OwnWaiter<'_, 'a, Call>) -> bool {
         let mut queue = self.notify.queue.lock();
         if self.try_end(true) {
             return true;
         }
-        // SAFETY: the lock is held; the caller guarantees the rest, as the trait demands.
-        unsafe { queue.push_back(waiter) };
+        queue.push_back(Q, waiter);
         false
     }
 
-    unsafe fn look(&self, waiter: &Waiter<Call>, cx: &mut Context<'_>) -> bool {
-        let granted = |_: &mut _, _| waiter.state() == queue::GRANTED;
-        // SAFETY: a waiter that is not granted is linked in the queue.
-        unsafe { queue::look(&self.notify.queue, waiter, cx, granted) }
+    fn look(self, waiter: OwnWaiter<'_, 'a, Call>, cx: &mut Context<'_>) -> bool {
+        self.notify.queue.look(waiter, cx, |_, _| waiter.state() == queue::GRANTED)
     }
 
     #[cold]
-    unsafe fn cancel(&self, waiter: &Waiter<Call>) {
+    fn cancel(self, waiter: OwnWaiter<'_, 'a, Call>) {
         let mut queue = self.notify.queue.lock();
         if waiter.state() == queue::GRANTED {
             drop(queue);
@@ -249,9 +252,8 @@ impl Resource<Call> for Wait<'_> {
             }
             return;
         }
-        self.notify.leaves(&queue, waiter);
-        // SAFETY: under the lock the waiter is not granted, so it is linked in the queue.
-        unsafe { queue.remove(waiter) };
+        self.notify.leaves(&queue, &waiter);
+        queue.remove(waiter);
     }
 }
 
@@ -263,7 +265,7 @@ pin_project! {
         site: &'static Location<'static>,
         reason: Reason,
         #[pin]
-        waiting: Option<Acquisition<Wait<'a>, Call>>,
+        waiting: Option<Acquisition<'a, Wait<'a>, Call>>,
     }
 }
 

@@ -42,42 +42,57 @@ use std::task::Context;
 
 use crate::coop::{self, Object};
 use crate::holders::{self, FULL, WRITER};
-use crate::lock::{Lock, LockGuard};
 use crate::loom::atomic::{AtomicUsize, Ordering};
 use crate::loom::const_fn;
-use crate::wait::acquire::Resource;
-use crate::wait::queue::{self, Queue, Waiter};
+use crate::wait::acquire::{Acquired, Mode, Resource};
+use crate::wait::queue::{self, Held, OwnWaiter, Queues};
 use crate::waker::{TaskWaker, WakeList};
 
 const QUEUED: usize = 2;
 const READER: usize = 4;
 
-/// What the queue stores for a reader.
+/// The way of a reader.
 pub(super) struct Reader;
 
-/// What the queue stores for a writer.
+impl Mode for Reader {
+    type Data = ();
+}
+
+/// The way of a writer.
 pub(super) struct Writer;
 
-struct Queues {
-    readers: Queue<Reader>,
+impl Mode for Writer {
+    type Data = ();
+}
+
+/// The queue of the readers.
+const READERS: usize = 0;
+/// The queue of the writers.
+const WRITERS: usize = 1;
+
+type Waiting<'a> = Held<'a, (), Phase, 2>;
+type Own<'w, 'a> = OwnWaiter<'w, 'a, ()>;
+
+/// What the lock of the queues guards, besides them.
+struct Phase {
     /// The number of readers, from the front, that hold the lock and are counted in the word, but
     /// have not been granted yet.
     admitted: usize,
     /// The number of readers behind them, which wait for the writer: the next batch.
     waiting: usize,
-    writers: Queue<Writer>,
     /// Whether `WRITER` is set for the writer at the front of the queue, which waits for the
     /// readers to leave.
     announced: bool,
 }
 
 /// The lock, without the value.
-pub(crate) struct RawRwMutex {
+#[expect(missing_debug_implementations, reason = "not nameable outside the crate")]
+pub struct RawRwMutex {
     /// See the table at the top of the file. Acquire where a lock is acquired and where a writer is
     /// granted the lock; Release where a lock is released: each Acquire pairs with each Release.
     /// Other changes of the word are ordered by the queues' lock.
     state: AtomicUsize,
-    queues: Lock<Queues>,
+    queues: Queues<(), Phase, 2>,
     object: Object,
 }
 
@@ -86,13 +101,7 @@ impl RawRwMutex {
         pub(super) const fn new() -> Self {
             RawRwMutex {
                 state: AtomicUsize::new(0),
-                queues: Lock::new(Queues {
-                    readers: Queue::new(),
-                    admitted: 0,
-                    waiting: 0,
-                    writers: Queue::new(),
-                    announced: false,
-                }),
+                queues: Queues::new(Phase { admitted: 0, waiting: 0, announced: false }),
                 object: Object::new(),
             }
         }
@@ -118,7 +127,12 @@ impl RawRwMutex {
 
     /// Releases a read lock.
     #[inline]
-    pub(super) fn runlock(&self) {
+    pub(super) fn runlock(acquired: Acquired<&Self, Reader>) {
+        acquired.into_resource().rrelease();
+    }
+
+    #[inline]
+    fn rrelease(&self) {
         let s = self.leave();
         if holders::is_watched(s) {
             self.left(s);
@@ -143,7 +157,12 @@ impl RawRwMutex {
     }
 
     #[inline]
-    pub(super) fn unlock(&self) {
+    pub(super) fn unlock(acquired: Acquired<&Self, Writer>) {
+        acquired.into_resource().release();
+    }
+
+    #[inline]
+    fn release(&self) {
         if !self.swap(holders::written(), 0, Ordering::Release) {
             holders::released(self);
             self.end_phase(self.queues.lock());
@@ -164,13 +183,13 @@ impl RawRwMutex {
     /// Grants the lock to the announced writer, if there is one and all readers have left. Returns
     /// its waker.
     #[must_use]
-    fn let_writer_in(&self, queues: &mut Queues) -> Option<TaskWaker> {
+    fn let_writer_in(&self, queues: &mut Waiting<'_>) -> Option<TaskWaker> {
         // Acquire: synchronizes with all the readers that left, not only with the last.
         if !queues.announced || self.state.load(Ordering::Acquire) >= READER {
             return None;
         }
         queues.announced = false;
-        let waker = queues.writers.grant_front().flatten();
+        let waker = queues.grant_front(WRITERS).flatten();
         self.clear_queued(queues);
         waker
     }
@@ -178,10 +197,10 @@ impl RawRwMutex {
     /// Ends the phase of a writer that leaves, while `WRITER` is still set: admits the readers
     /// queued so far, announces the next writer, and wakes the waiters that hold the lock now.
     #[cold]
-    fn end_phase<'a>(&'a self, mut queues: LockGuard<'a, Queues>) {
+    fn end_phase<'a>(&'a self, mut queues: Waiting<'a>) {
         let batch = std::mem::take(&mut queues.waiting);
         queues.admitted += batch;
-        queues.announced = !queues.writers.is_empty();
+        queues.announced = !queues.is_empty(WRITERS);
         let bits = if queues.announced { WRITER | QUEUED } else { 0 };
         let next = |s| Some((s & !(WRITER | QUEUED) | bits) + batch * READER);
         let _ = self.state.fetch_update(Ordering::Release, Ordering::Relaxed, next);
@@ -194,7 +213,7 @@ impl RawRwMutex {
     }
 
     /// Grants all readers that have been admitted, and wakes them.
-    fn grant_admitted<'a>(&'a self, mut queues: LockGuard<'a, Queues>, mut wakes: WakeList) {
+    fn grant_admitted<'a>(&'a self, mut queues: Waiting<'a>, mut wakes: WakeList) {
         while queues.admitted > 0 {
             if wakes.is_full() {
                 drop(queues);
@@ -202,7 +221,7 @@ impl RawRwMutex {
                 queues = self.queues.lock();
             } else {
                 queues.admitted -= 1;
-                queues.readers.grant_front_into(&mut wakes);
+                queues.grant_front_into(READERS, &mut wakes);
             }
         }
         drop(queues);
@@ -210,8 +229,8 @@ impl RawRwMutex {
     }
 
     /// Clears `QUEUED` once the queues are empty.
-    fn clear_queued(&self, queues: &Queues) {
-        if queues.waiting == 0 && queues.writers.is_empty() {
+    fn clear_queued(&self, queues: &Waiting<'_>) {
+        if queues.waiting == 0 && queues.is_empty(WRITERS) {
             self.state.fetch_and(!QUEUED, Ordering::Relaxed);
         }
     }
@@ -221,15 +240,15 @@ impl RawRwMutex {
     }
 }
 
-impl Resource<Reader> for RawRwMutex {
+impl<'a> Resource<'a, Reader> for &'a RawRwMutex {
     #[inline]
-    fn try_acquire(&self) -> bool {
+    fn try_acquire(self) -> bool {
         self.try_rlock()
     }
 
     /// A failed attempt is visible to other threads for a moment.
     #[inline]
-    fn try_first(&self) -> bool {
+    fn try_first(self) -> bool {
         let s = self.state.fetch_add(READER, Ordering::Acquire);
         if holders::is_readable(s) {
             return true;
@@ -238,27 +257,23 @@ impl Resource<Reader> for RawRwMutex {
         false
     }
 
-    fn recorded(&self) -> Option<usize> {
+    fn recorded(self) -> Option<usize> {
         Some(ptr::from_ref(self).addr())
     }
 
-    fn extra(&self) -> Reader {
-        Reader
+    fn extra(self) {}
+
+    fn object(self) -> Option<&'a Object> {
+        Some(&self.object)
     }
 
-    fn object(&self) -> &Object {
-        &self.object
-    }
-
-    // Safety of this function and the next two: see the trait.
     #[cold]
-    unsafe fn enqueue(&self, waiter: &Waiter<Reader>) -> bool {
+    fn enqueue(self, waiter: Own<'_, 'a>) -> bool {
         let mut queues = self.queues.lock();
         while !self.try_rlock() {
             let s = self.state.load(Ordering::Relaxed);
             if s & QUEUED != 0 || s & WRITER != 0 && self.swap(s, s | QUEUED, Ordering::Relaxed) {
-                // SAFETY: the lock is held; the caller guarantees the rest, as the trait demands.
-                unsafe { queues.readers.push_back(waiter) };
+                queues.push_back(READERS, waiter);
                 queues.waiting += 1;
                 return false;
             }
@@ -267,11 +282,8 @@ impl Resource<Reader> for RawRwMutex {
     }
 
     #[cold]
-    unsafe fn look(&self, waiter: &Waiter<Reader>, cx: &mut Context<'_>) -> bool {
-        // SAFETY: a waiter that is not granted is linked in `readers`.
-        let granted = unsafe {
-            queue::look(&self.queues, waiter, cx, |_, _| waiter.state() == queue::GRANTED)
-        };
+    fn look(self, waiter: Own<'_, 'a>, cx: &mut Context<'_>) -> bool {
+        let granted = self.queues.look(waiter, cx, |_, _| waiter.state() == queue::GRANTED);
         if granted {
             // Yield soon, so that the rest of the batch runs.
             coop::spend_all();
@@ -280,7 +292,7 @@ impl Resource<Reader> for RawRwMutex {
     }
 
     #[cold]
-    unsafe fn cancel(&self, waiter: &Waiter<Reader>) {
+    fn cancel(self, waiter: Own<'_, 'a>) {
         let mut queues = self.queues.lock();
         while queues.admitted > 0 {
             // `waiter` may be one of them.
@@ -289,49 +301,44 @@ impl Resource<Reader> for RawRwMutex {
         }
         if waiter.state() == queue::GRANTED {
             drop(queues);
-            return self.runlock();
+            return self.rrelease();
         }
-        // SAFETY: under the lock the waiter is not granted, so it is linked in `readers`.
-        unsafe { queues.readers.remove(waiter) };
+        queues.remove(waiter);
         queues.waiting -= 1;
         self.clear_queued(&queues);
     }
 }
 
-impl Resource<Writer> for RawRwMutex {
+impl<'a> Resource<'a, Writer> for &'a RawRwMutex {
     #[inline]
-    fn try_acquire(&self) -> bool {
+    fn try_acquire(self) -> bool {
         self.try_lock()
     }
 
     #[inline]
-    fn try_first(&self) -> bool {
+    fn try_first(self) -> bool {
         self.swap(holders::free(), WRITER, Ordering::Acquire)
     }
 
-    fn recorded(&self) -> Option<usize> {
+    fn recorded(self) -> Option<usize> {
         Some(ptr::from_ref(self).addr())
     }
 
-    fn extra(&self) -> Writer {
-        Writer
+    fn extra(self) {}
+
+    fn object(self) -> Option<&'a Object> {
+        Some(&self.object)
     }
 
-    fn object(&self) -> &Object {
-        &self.object
-    }
-
-    // Safety of this function and the next two: see the trait.
     #[cold]
-    unsafe fn enqueue(&self, waiter: &Waiter<Writer>) -> bool {
+    fn enqueue(self, waiter: Own<'_, 'a>) -> bool {
         let mut queues = self.queues.lock();
         while !self.try_lock() {
             let s = self.state.load(Ordering::Relaxed);
             if s != 0 && self.swap(s, s | WRITER | QUEUED, Ordering::Relaxed) {
                 // With readers only, this announces the writer.
                 queues.announced |= s & WRITER == 0;
-                // SAFETY: the lock is held; the caller guarantees the rest, as the trait demands.
-                unsafe { queues.writers.push_back(waiter) };
+                queues.push_back(WRITERS, waiter);
                 return false;
             }
         }
@@ -339,22 +346,20 @@ impl Resource<Writer> for RawRwMutex {
     }
 
     #[cold]
-    unsafe fn look(&self, waiter: &Waiter<Writer>, cx: &mut Context<'_>) -> bool {
-        // SAFETY: a waiter that is not granted is linked in `writers`.
-        unsafe { queue::look(&self.queues, waiter, cx, |_, _| waiter.state() == queue::GRANTED) }
+    fn look(self, waiter: Own<'_, 'a>, cx: &mut Context<'_>) -> bool {
+        self.queues.look(waiter, cx, |_, _| waiter.state() == queue::GRANTED)
     }
 
     #[cold]
-    unsafe fn cancel(&self, waiter: &Waiter<Writer>) {
+    fn cancel(self, waiter: Own<'_, 'a>) {
         let mut queues = self.queues.lock();
         if waiter.state() == queue::GRANTED {
             drop(queues);
-            return self.unlock();
+            return self.release();
         }
         let announced =
-            queues.announced && queues.writers.front().is_some_and(|front| ptr::eq(front, waiter));
-        // SAFETY: under the lock the waiter is not granted, so it is linked in `writers`.
-        unsafe { queues.writers.remove(waiter) };
+            queues.announced && queues.front(WRITERS).is_some_and(|front| ptr::eq(front, &*waiter));
+        queues.remove(waiter);
         if announced {
             self.end_phase(queues);
         } else {

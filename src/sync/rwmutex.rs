@@ -1,71 +1,63 @@
 //! A readers-writer lock, phase-fair like Go's.
 
-use std::cell::UnsafeCell;
-use std::panic::{Location, RefUnwindSafe, UnwindSafe};
+use std::panic::Location;
 use std::sync::Arc;
 
 use super::raw_rwmutex::{RawRwMutex, Reader, Writer};
-use super::typed_lock::{guard, owned_guard, typed_lock};
+use super::typed_lock::{self, Cell, Guard, guard, owned_guard, typed_lock};
 use crate::loom::const_fn;
 use crate::wait::acquire::{Acquisition, acquire_now, acquisition};
 
-/// A readers-writer lock: many goroutines may read its value at the same time, or one may change
-/// it.
-///
-/// Go: `sync.RWMutex`; its `RLock` is [`rlock`](Self::rlock), its `Lock` is [`lock`](Self::lock).
-/// As in Go:
-///
-/// - A goroutine that holds a read lock and requests another one deadlocks if a writer has arrived
-///   in between.
-/// - A read lock cannot be upgraded to a write lock, and a write lock cannot be downgraded.
-/// - Another goroutine may drop a guard.
-/// - A panic only unlocks (no poisoning).
-///
-/// # Fairness
-///
-/// Phases alternate. A waiting writer keeps new readers out; when it unlocks, every reader that has
-/// queued by then goes before the next writer. For example, while a reader holds the lock, these
-/// queue: `W1`, `W2`, `R1`, `R2`. Then `W1` is served first, `R1` and `R2` next, and `W2` last. No
-/// waiter starves.
-///
-/// # When to use something else
-///
-/// Use a [`Mutex`](crate::sync::Mutex) if the lock is held only briefly and the value changes
-/// often: a read lock costs as much. Use `std::sync::RwLock` if no lock is held across an `.await`.
-/// Use a channel if the value is handed on rather than shared.
-///
-/// # Memory ordering
-///
-/// The n'th unlock of a writer synchronizes before every later lock of either kind. Each unlock of
-/// a reader synchronizes before the next lock of a writer.
-///
-/// # Examples
-///
-/// ```
-/// use gopark::sync::RwMutex;
-///
-/// gopark::block_on(async {
-///     let map = RwMutex::new(vec![1]);
-///     {
-///         let (a, b) = (map.rlock().await, map.rlock().await);
-///         assert_eq!(a.len() + b.len(), 2);
-///     }
-///     map.lock().await.push(2);
-///     assert_eq!(*map.rlock().await, [1, 2]);
-/// });
-/// ```
-#[doc(alias = "RWMutex")]
-#[doc(alias = "RwLock")]
-pub struct RwMutex<T: ?Sized> {
-    raw: RawRwMutex,
-    value: UnsafeCell<T>,
+typed_lock! {
+    /// A readers-writer lock: many goroutines may read its value at the same time, or one may
+    /// change it.
+    ///
+    /// Go: `sync.RWMutex`; its `RLock` is [`rlock`](Self::rlock), its `Lock` is
+    /// [`lock`](Self::lock). As in Go:
+    ///
+    /// - A goroutine that holds a read lock and requests another one deadlocks if a writer has
+    ///   arrived in between.
+    /// - A read lock cannot be upgraded to a write lock, and a write lock cannot be downgraded.
+    /// - Another goroutine may drop a guard.
+    /// - A panic only unlocks (no poisoning).
+    ///
+    /// # Fairness
+    ///
+    /// Phases alternate. A waiting writer keeps new readers out; when it unlocks, every reader that
+    /// has queued by then goes before the next writer. For example, while a reader holds the lock,
+    /// these queue: `W1`, `W2`, `R1`, `R2`. Then `W1` is served first, `R1` and `R2` next, and `W2`
+    /// last. No waiter starves.
+    ///
+    /// # When to use something else
+    ///
+    /// Use a [`Mutex`](crate::sync::Mutex) if the lock is held only briefly and the value changes
+    /// often: a read lock costs as much. Use `std::sync::RwLock` if no lock is held across an
+    /// `.await`. Use a channel if the value is handed on rather than shared.
+    ///
+    /// # Memory ordering
+    ///
+    /// The n'th unlock of a writer synchronizes before every later lock of either kind. Each unlock
+    /// of a reader synchronizes before the next lock of a writer.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::sync::RwMutex;
+    ///
+    /// gopark::block_on(async {
+    ///     let map = RwMutex::new(vec![1]);
+    ///     {
+    ///         let (a, b) = (map.rlock().await, map.rlock().await);
+    ///         assert_eq!(a.len() + b.len(), 2);
+    ///     }
+    ///     map.lock().await.push(2);
+    ///     assert_eq!(*map.rlock().await, [1, 2]);
+    /// });
+    /// ```
+    #[doc(alias = "RWMutex")]
+    #[doc(alias = "RwLock")]
+    RwMutex(RawRwMutex), try_rlock
 }
-
-// SAFETY: the lock owns its value, so sending the lock sends the value.
-unsafe impl<T: ?Sized + Send> Send for RwMutex<T> {}
-// SAFETY: `raw` lets one writer (`T: Send`) or many readers (`T: Sync`) access the value.
-unsafe impl<T: ?Sized + Send + Sync> Sync for RwMutex<T> {}
-typed_lock!(RwMutex, try_rlock);
 
 impl<T> RwMutex<T> {
     const_fn! {
@@ -80,7 +72,7 @@ impl<T> RwMutex<T> {
         /// gopark::block_on(async { assert!(NAMES.rlock().await.is_empty()) });
         /// ```
         pub const fn new(value: T) -> Self {
-            RwMutex { raw: RawRwMutex::new(), value: UnsafeCell::new(value) }
+            RwMutex { cell: Cell::new(RawRwMutex::new(), value) }
         }
     }
 
@@ -92,11 +84,16 @@ impl<T> RwMutex<T> {
     /// assert_eq!(gopark::sync::RwMutex::new(7).into_inner(), 7);
     /// ```
     pub fn into_inner(self) -> T {
-        self.value.into_inner()
+        self.cell.into_inner()
     }
 }
 
 impl<T: ?Sized> RwMutex<T> {
+    #[inline]
+    fn raw(&self) -> &RawRwMutex {
+        self.cell.raw()
+    }
+
     /// Waits until no writer holds the lock or waits for it, and acquires it for reading. Go:
     /// `RLock`.
     ///
@@ -123,7 +120,7 @@ impl<T: ?Sized> RwMutex<T> {
     #[doc(alias = "RLock")]
     #[doc(alias = "read")]
     pub fn rlock(&self) -> RLock<'_, T> {
-        RLock(Acquisition::new(self.shared(), Location::caller()))
+        RLock(Acquisition::new(self.cell.shared(), Location::caller()))
     }
 
     /// Waits until no reader and no other writer holds the lock, and acquires it for writing. Go:
@@ -233,7 +230,7 @@ impl<T: ?Sized> RwMutex<T> {
     #[track_caller]
     #[doc(alias = "TryRLock")]
     pub fn try_rlock(&self) -> Option<RwMutexReadGuard<'_, T>> {
-        acquire_now::<_, Reader>(&self.raw).then(|| RwMutexReadGuard(self.shared()))
+        acquire_now(self.cell.shared())
     }
 
     /// Acquires the lock for writing if it is free now. Returns `None` otherwise. Go: `TryLock`.
@@ -250,7 +247,7 @@ impl<T: ?Sized> RwMutex<T> {
     #[track_caller]
     #[doc(alias = "TryLock")]
     pub fn try_lock(&self) -> Option<RwMutexWriteGuard<'_, T>> {
-        acquire_now::<_, Writer>(&self.raw).then(|| RwMutexWriteGuard(self))
+        acquire_now(self)
     }
 
     /// Blocks the current thread until it has acquired the lock for reading. For threads that run
@@ -305,46 +302,12 @@ impl<T: ?Sized> RwMutex<T> {
     /// assert_eq!(m.into_inner(), 2);
     /// ```
     pub fn get_mut(&mut self) -> &mut T {
-        self.value.get_mut()
-    }
-
-    #[inline]
-    fn shared(&self) -> Shared<'_, T> {
-        Shared { raw: &self.raw, value: self.value() }
+        self.cell.get_mut()
     }
 }
 
-/// A [`RwMutex`] as its readers use it. It is covariant in `T`, like `&T`. A `&RwMutex<T>` is not,
-/// because the value can be changed through it.
-#[expect(missing_debug_implementations, reason = "not nameable outside the crate")]
-pub struct Shared<'a, T: ?Sized> {
-    raw: &'a RawRwMutex,
-    /// Not a reference: a reference would have to stay valid until the end of a guard's drop, but a
-    /// writer may acquire the lock in the middle of that drop.
-    value: *const T,
-}
-
-// SAFETY: it gives only shared access to the value, which requires `T: Sync`.
-unsafe impl<T: ?Sized + Sync> Send for Shared<'_, T> {}
-// SAFETY: as above.
-unsafe impl<T: ?Sized + Sync> Sync for Shared<'_, T> {}
-// Like a reference to the `RwMutex`.
-impl<T: ?Sized> UnwindSafe for Shared<'_, T> {}
-impl<T: ?Sized> RefUnwindSafe for Shared<'_, T> {}
-
-impl<T: ?Sized> Clone for Shared<'_, T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl<T: ?Sized> Copy for Shared<'_, T> {}
-
-impl<T: ?Sized> Shared<'_, T> {
-    #[inline]
-    fn value(&self) -> *const T {
-        self.value
-    }
-}
+/// A [`RwMutex`] as its readers use it.
+type Shared<'a, T> = typed_lock::Shared<'a, RawRwMutex, T>;
 
 /// Holds a read lock of a [`RwMutex`] and gives access to its value. Dropping it unlocks. Go:
 /// `RUnlock`.
@@ -360,9 +323,9 @@ impl<T: ?Sized> Shared<'_, T> {
 /// ```
 #[must_use = "dropping the guard unlocks at once"]
 #[doc(alias = "RUnlock")]
-pub struct RwMutexReadGuard<'a, T: ?Sized>(Shared<'a, T>);
+pub struct RwMutexReadGuard<'a, T: ?Sized>(Guard<Shared<'a, T>, &'a T, Reader>);
 
-guard!(RwMutexReadGuard<'a, T>(Shared<'a, T>) of RawRwMutex, Reader, RwMutexRLock, RLock, runlock);
+guard!(RwMutexReadGuard<'a, T>(Shared<'a, T>) of RawRwMutex, Reader, RwMutexRLock, RLock);
 
 /// Holds the write lock of a [`RwMutex`] and gives access to its value. Dropping it unlocks. Go:
 /// `Unlock`.
@@ -377,7 +340,7 @@ guard!(RwMutexReadGuard<'a, T>(Shared<'a, T>) of RawRwMutex, Reader, RwMutexRLoc
 /// assert_eq!(m.into_inner(), 2);
 /// ```
 #[must_use = "dropping the guard unlocks at once"]
-pub struct RwMutexWriteGuard<'a, T: ?Sized>(&'a RwMutex<T>);
+pub struct RwMutexWriteGuard<'a, T: ?Sized>(Guard<&'a RwMutex<T>, T, Writer>);
 
 impl<'a, T: ?Sized> RwMutexWriteGuard<'a, T> {
     /// Returns the lock that this guard has locked.
@@ -392,13 +355,13 @@ impl<'a, T: ?Sized> RwMutexWriteGuard<'a, T> {
     /// assert!(std::ptr::eq(RwMutexWriteGuard::rwmutex(&guard), &m));
     /// ```
     pub fn rwmutex(guard: &Self) -> &'a RwMutex<T> {
-        guard.0
+        guard.0.lock()
     }
 }
 
 guard!(
     RwMutexWriteGuard<'a, T>(&'a RwMutex<T>) of
-        RawRwMutex, Writer, RwMutexLock, WLock, unlock, DerefMut
+        RawRwMutex, Writer, RwMutexLock, WLock, DerefMut
 );
 
 /// Holds a read lock of a [`RwMutex`], and a reference to the lock: a [`RwMutexReadGuard`] without
@@ -416,9 +379,9 @@ guard!(
 /// });
 /// ```
 #[must_use = "dropping the guard unlocks at once"]
-pub struct OwnedRwMutexReadGuard<T: ?Sized>(Arc<RwMutex<T>>);
+pub struct OwnedRwMutexReadGuard<T: ?Sized>(Guard<Arc<RwMutex<T>>, T, Reader>);
 
-owned_guard!(OwnedRwMutexReadGuard of RwMutex, RawRwMutex, Reader, RwMutexRLock, runlock);
+owned_guard!(OwnedRwMutexReadGuard of RwMutex, RawRwMutex, Reader, RwMutexRLock);
 
 /// Holds the write lock of a [`RwMutex`], and a reference to the lock: a [`RwMutexWriteGuard`]
 /// without a lifetime. tokio: `OwnedRwLockWriteGuard`.
@@ -436,9 +399,9 @@ owned_guard!(OwnedRwMutexReadGuard of RwMutex, RawRwMutex, Reader, RwMutexRLock,
 /// });
 /// ```
 #[must_use = "dropping the guard unlocks at once"]
-pub struct OwnedRwMutexWriteGuard<T: ?Sized>(Arc<RwMutex<T>>);
+pub struct OwnedRwMutexWriteGuard<T: ?Sized>(Guard<Arc<RwMutex<T>>, T, Writer>);
 
-owned_guard!(OwnedRwMutexWriteGuard of RwMutex, RawRwMutex, Writer, RwMutexLock, unlock, DerefMut);
+owned_guard!(OwnedRwMutexWriteGuard of RwMutex, RawRwMutex, Writer, RwMutexLock, DerefMut);
 
 acquisition! {
     /// The future of [`RwMutex::rlock`].

@@ -31,12 +31,11 @@ use pin_project_lite::pin_project;
 
 use crate::context::{self, ContextError};
 use crate::coop::{Object, Reason};
-use crate::lock::Lock;
 use crate::loom::atomic::{AtomicUsize, Ordering};
 use crate::loom::const_fn;
-use crate::wait::acquire::{Acquisition, Request, Resource, acquisition};
+use crate::wait::acquire::{Acquired, Acquisition, Mode, Request, Resource, acquisition};
 use crate::wait::case::future_case;
-use crate::wait::queue::{self, Queue, Waiter};
+use crate::wait::queue::{self, OwnWaiter, Queues};
 use crate::waker::WakeList;
 
 const QUEUED: usize = 1;
@@ -84,88 +83,99 @@ pub struct Semaphore {
     /// See the table at the top of the file. Permits are taken with Acquire and added with Release;
     /// the two pair with each other.
     state: AtomicUsize,
-    lines: Lock<Lines>,
+    lines: Queues<usize, Lines, 2>,
     object: Object,
 }
 
-/// The waiters, each with the number of permits it waits for.
+impl Mode for usize {
+    type Data = usize;
+}
+
+/// The queue of the waiters for at most `size` permits.
+const FITTING: usize = 0;
+/// The queue of the waiters for more.
+const OVERSIZED: usize = 1;
+
+/// The size, and what is known of the queues of waiters, each of which waits for a number of
+/// permits.
 struct Lines {
     /// The total number of permits, including those that are held.
     size: usize,
-    fitting: Line,
-    /// The waiters for more than `size` permits.
-    oversized: Line,
+    bounds: [Bounds; 2],
 }
 
-impl Lines {
-    const_fn! {
-        const fn new(size: usize) -> Self {
-            Lines { size, fitting: Line::new(), oversized: Line::new() }
-        }
-    }
+type Held<'a> = queue::Held<'a, usize, Lines, 2>;
+type Own<'w, 'a> = OwnWaiter<'w, 'a, usize>;
 
-    fn of(&mut self, n: usize) -> &mut Line {
-        if n > self.size { &mut self.oversized } else { &mut self.fitting }
-    }
-
-    /// Sets the size. Waiters that change queues are appended to the other queue, in their order.
-    fn resize(&mut self, size: usize) {
-        let grows = size > self.size;
-        self.size = size;
-        let (from, to) = if grows {
-            (&mut self.oversized, &mut self.fitting)
-        } else {
-            (&mut self.fitting, &mut self.oversized)
-        };
-        if from.queue.is_empty() {
-            return;
-        }
-        let moves = |n| (n <= size) == grows;
-        match (moves(from.least), moves(from.most)) {
-            (false, false) => {}
-            (true, true) => to.append(from),
-            _ => {
-                let mut unsure = mem::replace(from, Line::new());
-                while let Some(n) = unsure.queue.front().map(|front| front.extra) {
-                    let line = if moves(n) { &mut *to } else { &mut *from };
-                    line.will_have(n, n);
-                    // SAFETY: both queues are in `Lines`, which is borrowed under the lock.
-                    unsafe { unsure.queue.move_front(&mut line.queue) };
-                }
-            }
-        }
-    }
-}
-
-/// A queue of waiters, and bounds of the numbers of permits they wait for.
-struct Line {
-    queue: Queue<usize>,
+/// Bounds of the numbers of permits that the waiters of a queue wait for.
+#[derive(Clone, Copy)]
+struct Bounds {
     least: usize,
     most: usize,
 }
 
-impl Line {
-    const_fn! {
-        const fn new() -> Self {
-            Line { queue: Queue::new(), least: usize::MAX, most: 0 }
-        }
+impl Bounds {
+    const NONE: Self = Bounds { least: usize::MAX, most: 0 };
+
+    fn only(n: usize) -> Self {
+        Bounds { least: n, most: n }
     }
 
-    /// Notes that waiters for `least` to `most` permits will be appended.
-    fn will_have(&mut self, least: usize, most: usize) {
-        if self.queue.is_empty() {
-            (self.least, self.most) = (least, most);
+    fn and(self, other: Self) -> Self {
+        Bounds { least: self.least.min(other.least), most: self.most.max(other.most) }
+    }
+}
+
+impl Lines {
+    /// Returns the queue of a waiter for `n` permits.
+    fn of(&self, n: usize) -> usize {
+        if n > self.size { OVERSIZED } else { FITTING }
+    }
+}
+
+/// Notes that waiters within these bounds will be appended to a queue.
+fn will_have(lines: &mut Held<'_>, queue: usize, bounds: Bounds) {
+    let known = if lines.is_empty(queue) { Bounds::NONE } else { lines.bounds[queue] };
+    lines.bounds[queue] = known.and(bounds);
+}
+
+/// Sets the size. Waiters that change queues are appended to the other queue, in their order.
+fn resize(lines: &mut Held<'_>, size: usize) {
+    let grows = size > lines.size;
+    lines.size = size;
+    let (from, to) = if grows { (OVERSIZED, FITTING) } else { (FITTING, OVERSIZED) };
+    if lines.is_empty(from) {
+        return;
+    }
+    let moves = |n| (n <= size) == grows;
+    let bounds = lines.bounds[from];
+    match (moves(bounds.least), moves(bounds.most)) {
+        (false, false) => {}
+        (true, true) => {
+            will_have(lines, to, bounds);
+            lines.append(from, to);
+        }
+        _ => sort(lines, from, to, moves),
+    }
+}
+
+/// Moves the waiters of a queue for whose number `moves` is true to the end of another queue.
+fn sort(lines: &mut Held<'_>, from: usize, to: usize, moves: impl Fn(usize) -> bool) {
+    let mut stay = Bounds::NONE;
+    let mut first = None;
+    // Those that stay go to the end, so all have been looked at when the first one is back.
+    while let Some(front) = lines.front(from).filter(|front| first != Some(ptr::from_ref(*front))) {
+        let n = front.extra;
+        if moves(n) {
+            will_have(lines, to, Bounds::only(n));
+            lines.move_front(from, to);
         } else {
-            (self.least, self.most) = (self.least.min(least), self.most.max(most));
+            first.get_or_insert(ptr::from_ref(front));
+            stay = stay.and(Bounds::only(n));
+            lines.move_front(from, from);
         }
     }
-
-    /// Moves all waiters of `other` to the end of this queue.
-    fn append(&mut self, other: &mut Self) {
-        self.will_have(other.least, other.most);
-        // SAFETY: both queues are in `Lines`, which is borrowed under the lock.
-        unsafe { self.queue.append(&mut other.queue) };
-    }
+    lines.bounds[from] = stay;
 }
 
 impl UnwindSafe for Semaphore {}
@@ -188,7 +198,8 @@ impl Semaphore {
         pub const fn new(permits: usize) -> Self {
             assert!(permits <= MAX_PERMITS, "gopark: too many permits of a Semaphore");
             let state = AtomicUsize::new(permits * PERMIT);
-            Semaphore { state, lines: Lock::new(Lines::new(permits)), object: Object::new() }
+            let lines = Lines { size: permits, bounds: [Bounds::NONE; 2] };
+            Semaphore { state, lines: Queues::new(lines), object: Object::new() }
         }
     }
 
@@ -364,12 +375,12 @@ impl Semaphore {
         self.serve();
     }
 
-    /// Sets the size to what `resize` returns. Returns false, without a change, if that is `None`.
-    fn resize(&self, resize: impl FnOnce(usize) -> Option<usize>) -> bool {
+    /// Sets the size to what `new` returns. Returns false, without a change, if that is `None`.
+    fn resize(&self, new: impl FnOnce(usize) -> Option<usize>) -> bool {
         let mut lines = self.lines.lock();
-        let Some(size) = resize(lines.size) else { return false };
-        lines.resize(size);
-        if lines.fitting.queue.is_empty() {
+        let Some(size) = new(lines.size) else { return false };
+        resize(&mut lines, size);
+        if lines.is_empty(FITTING) {
             self.state.fetch_and(!QUEUED, Ordering::Relaxed);
         } else {
             self.state.fetch_or(QUEUED, Ordering::Relaxed);
@@ -422,9 +433,9 @@ impl Semaphore {
         let mut wakes = WakeList::new();
         loop {
             {
-                let queue = &mut self.lines.lock().fitting.queue;
-                while !wakes.is_full() && self.take_for_front(queue) {
-                    queue.grant_front_into(&mut wakes);
+                let mut lines = self.lines.lock();
+                while !wakes.is_full() && self.take_for_front(&lines) {
+                    lines.grant_front_into(FITTING, &mut wakes);
                 }
             }
             let more = wakes.is_full();
@@ -436,9 +447,9 @@ impl Semaphore {
     }
 
     /// Takes the permits for the waiter at the front. Clears `QUEUED` if it is the last waiter.
-    fn take_for_front(&self, queue: &Queue<usize>) -> bool {
-        let Some(front) = queue.front() else { return false };
-        let rest = if queue.is_only(front) { 0 } else { QUEUED };
+    fn take_for_front(&self, lines: &Held<'_>) -> bool {
+        let Some(front) = lines.front(FITTING) else { return false };
+        let rest = if lines.is_only(FITTING, front) { 0 } else { QUEUED };
         let take =
             |s| (s / PERMIT >= front.extra).then(|| ((s & !QUEUED) - front.extra * PERMIT) | rest);
         self.state.fetch_update(Ordering::Acquire, Ordering::Relaxed, take).is_ok()
@@ -733,20 +744,20 @@ struct Permits<'a> {
     reason: Reason,
 }
 
-impl<'a> Request<usize> for Permits<'a> {
+impl<'a> Request<'a, usize> for Permits<'a> {
     type Resource = Self;
     type Output = Permit<'a>;
 
-    fn resource(&self) -> Option<&Self> {
-        Some(self)
+    fn resource(self) -> Self {
+        self
     }
 
-    fn reason(&self) -> Reason {
+    fn reason(self) -> Reason {
         self.reason
     }
 
     #[inline]
-    fn output(&self) -> Permit<'a> {
+    fn output(self, _: Acquired<Self, usize>) -> Permit<'a> {
         Permit { semaphore: self.semaphore, n: self.n }
     }
 }
@@ -758,42 +769,41 @@ struct OwnedPermits<'a> {
     semaphore: &'a Arc<Semaphore>,
 }
 
-impl<'a> Request<usize> for OwnedPermits<'a> {
+impl<'a> Request<'a, usize> for OwnedPermits<'a> {
     type Resource = Permits<'a>;
     type Output = OwnedPermit;
 
-    fn resource(&self) -> Option<&Permits<'a>> {
-        Some(&self.permits)
+    fn resource(self) -> Permits<'a> {
+        self.permits
     }
 
-    fn reason(&self) -> Reason {
+    fn reason(self) -> Reason {
         self.permits.reason
     }
 
     #[inline]
-    fn output(&self) -> OwnedPermit {
+    fn output(self, _: Acquired<Permits<'a>, usize>) -> OwnedPermit {
         OwnedPermit { semaphore: Arc::clone(self.semaphore), n: self.permits.n }
     }
 }
 
-impl Resource<usize> for Permits<'_> {
+impl<'a> Resource<'a, usize> for Permits<'a> {
     const GRANT_IS_ALL: bool = true;
 
     #[inline]
-    fn try_acquire(&self) -> bool {
+    fn try_acquire(self) -> bool {
         self.semaphore.take(self.n)
     }
 
-    fn extra(&self) -> usize {
+    fn extra(self) -> usize {
         self.n
     }
 
-    fn object(&self) -> &Object {
-        &self.semaphore.object
+    fn object(self) -> Option<&'a Object> {
+        Some(&self.semaphore.object)
     }
 
-    // Safety of this function and the next two: see the trait.
-    unsafe fn enqueue(&self, waiter: &Waiter<usize>) -> bool {
+    fn enqueue(self, waiter: Own<'_, 'a>) -> bool {
         let (semaphore, n) = (self.semaphore, self.n);
         let mut lines = semaphore.lines.lock();
         while !semaphore.take(n) {
@@ -806,24 +816,21 @@ impl Resource<usize> for Permits<'_> {
                         .compare_exchange(s, s | QUEUED, Ordering::Relaxed, Ordering::Relaxed)
                         .is_ok()
             {
-                let line = lines.of(n);
-                line.will_have(n, n);
-                // SAFETY: the lock is held; the caller guarantees the rest, as the trait demands.
-                unsafe { line.queue.push_back(waiter) };
+                let queue = lines.of(n);
+                will_have(&mut lines, queue, Bounds::only(n));
+                lines.push_back(queue, waiter);
                 return false;
             }
         }
         true
     }
 
-    unsafe fn look(&self, waiter: &Waiter<usize>, cx: &mut Context<'_>) -> bool {
-        let granted = |_: &mut _, _| waiter.state() == queue::GRANTED;
-        // SAFETY: a waiter that is not granted is linked in one of the two queues.
-        unsafe { queue::look(&self.semaphore.lines, waiter, cx, granted) }
+    fn look(self, waiter: Own<'_, 'a>, cx: &mut Context<'_>) -> bool {
+        self.semaphore.lines.look(waiter, cx, |_, _| waiter.state() == queue::GRANTED)
     }
 
     #[cold]
-    unsafe fn cancel(&self, waiter: &Waiter<usize>) {
+    fn cancel(self, waiter: Own<'_, 'a>) {
         let semaphore = self.semaphore;
         {
             let mut lines = semaphore.lines.lock();
@@ -831,9 +838,8 @@ impl Resource<usize> for Permits<'_> {
                 drop(lines);
                 return semaphore.release(waiter.extra);
             }
-            // SAFETY: under the lock the waiter is not granted, so it is linked in that queue.
-            unsafe { lines.of(waiter.extra).queue.remove(waiter) };
-            if lines.fitting.queue.is_empty() {
+            lines.remove(waiter);
+            if lines.is_empty(FITTING) {
                 semaphore.state.fetch_and(!QUEUED, Ordering::Relaxed);
                 return;
             }

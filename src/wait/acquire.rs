@@ -3,6 +3,8 @@
 
 use std::fmt;
 use std::future::poll_fn;
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::panic::Location;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
@@ -10,122 +12,161 @@ use std::task::{Context, Poll};
 use crate::coop::{self, Object, Reason};
 use crate::holders;
 use crate::wait::block_on::block_on;
-use crate::wait::queue::{GRANTED, Waiter};
+use crate::wait::queue::{GRANTED, OwnWaiter, Waiter};
 use crate::waker::TaskWaker;
 
-/// The resource that an [`Acquisition`] acquires, and its output. `X` is the data that the queue
-/// stores for each waiter. It is a type parameter, because there may be several ways to acquire one
-/// resource, and because an associated type would make the futures invariant.
-pub(crate) trait Request<X>: Copy {
-    type Resource: Resource<X>;
+/// A way to acquire a resource. A resource may have several. It is a type parameter of the futures,
+/// because an associated type of the request would make them invariant.
+pub(crate) trait Mode {
+    /// The data that the queue stores for each waiter.
+    type Data;
+}
+
+impl Mode for () {
+    type Data = ();
+}
+
+/// The resource that an [`Acquisition`] acquires, and its output.
+pub(crate) trait Request<'a, M: Mode>: Copy {
+    type Resource: Resource<'a, M>;
 
     /// The output of the future, for example a guard.
     type Output;
 
-    /// Returns the resource, or `None` if it can never be acquired. Then the future stays pending,
-    /// and is not enqueued.
-    fn resource(&self) -> Option<&Self::Resource>;
+    fn resource(self) -> Self::Resource;
 
     /// Returns the wait reason of a goroutine that waits for the resource.
-    fn reason(&self) -> Reason;
+    fn reason(self) -> Reason;
 
-    /// Makes the output of the future. Called once, after the resource has been acquired.
-    fn output(&self) -> Self::Output;
+    /// Makes the output of the future.
+    fn output(self, acquired: Acquired<Self::Resource, M>) -> Self::Output;
 }
 
-/// A resource that can be acquired, and for which tasks wait in a queue.
-pub(crate) trait Resource<X> {
+/// A resource that can be acquired, and for which tasks wait in a queue. It is a reference, for
+/// `'a`, to the [`Queues`](super::queue::Queues) and what else there is.
+pub(crate) trait Resource<'a, M: Mode>: Copy {
     /// True if a waiter that is granted has nothing else to do: then [`look`](Self::look) is not
     /// called.
     const GRANT_IS_ALL: bool = false;
 
+    /// Returns false if the resource can never be acquired. Then the future stays pending, and is
+    /// not enqueued.
+    #[inline]
+    fn exists(self) -> bool {
+        true
+    }
+
     /// Acquires the resource if that is possible without waiting.
-    fn try_acquire(&self) -> bool;
+    fn try_acquire(self) -> bool;
 
     /// Like [`try_acquire`](Self::try_acquire), optimized for success.
     #[inline]
-    fn try_first(&self) -> bool {
+    fn try_first(self) -> bool {
         self.try_acquire()
     }
 
     /// Like [`try_acquire`](Self::try_acquire), after [`try_first`](Self::try_first) has failed.
     #[inline]
-    fn try_again(&self) -> bool {
+    fn try_again(self) -> bool {
         self.try_acquire()
     }
 
     /// Returns the address under which [`holders`] records the goroutine that holds the resource,
     /// if the resource has a single holder.
-    fn recorded(&self) -> Option<usize> {
+    fn recorded(self) -> Option<usize> {
         None
     }
 
-    fn extra(&self) -> X;
+    fn extra(self) -> M::Data;
 
-    fn object(&self) -> &Object;
+    fn object(self) -> Option<&'a Object>;
 
-    /// Links the waiter and returns false, or acquires the resource after all and returns true.
-    ///
+    /// Links the new waiter and returns false, or acquires the resource after all and returns true.
+    fn enqueue(self, own: OwnWaiter<'_, 'a, M::Data>) -> bool;
+
+    /// Returns true if the waiter, which was linked before, has acquired the resource; then it is
+    /// unlinked. Otherwise it keeps its place, and the task of `cx` is woken when that changes.
+    fn look(self, own: OwnWaiter<'_, 'a, M::Data>, cx: &mut Context<'_>) -> bool;
+
+    /// Unlinks a waiter for which `look` has not returned true, or passes on the resource that it
+    /// was granted.
+    fn cancel(self, own: OwnWaiter<'_, 'a, M::Data>);
+}
+
+/// The proof that a resource was acquired in the way `M`, and not released since: one of its
+/// functions returned true, or, if [`GRANT_IS_ALL`](Resource::GRANT_IS_ALL), the waiter was
+/// granted.
+pub(crate) struct Acquired<R, M>(R, PhantomData<M>);
+
+impl<R, M> Acquired<R, M> {
     /// # Safety
     ///
-    /// `waiter` is new and pinned. If this returns false, [`cancel`](Self::cancel) must be called
-    /// before the waiter is dropped, unless [`look`](Self::look) has returned true.
-    unsafe fn enqueue(&self, waiter: &Waiter<X>) -> bool;
+    /// The resource was acquired in this way, and there is no other proof of that.
+    #[inline]
+    pub(crate) unsafe fn new(resource: R) -> Self {
+        Self(resource, PhantomData)
+    }
 
-    /// Returns true if the waiter has acquired the resource; then it is unlinked. Otherwise it
-    /// keeps its place, and the task of `cx` is woken when that changes.
-    ///
-    /// # Safety
-    ///
-    /// `waiter` was linked by [`enqueue`](Self::enqueue), and no call of `look` has returned true
-    /// for it.
-    unsafe fn look(&self, waiter: &Waiter<X>, cx: &mut Context<'_>) -> bool;
-
-    /// Unlinks the waiter, or passes on the resource that it was granted.
-    ///
-    /// # Safety
-    ///
-    /// As for [`look`](Self::look).
-    unsafe fn cancel(&self, waiter: &Waiter<X>);
+    #[inline]
+    pub(crate) fn into_resource(self) -> R {
+        self.0
+    }
 }
 
 /// Acquires the resource if that is possible without waiting.
 #[inline]
 #[track_caller]
-pub(crate) fn acquire_now<R: Resource<X>, X>(resource: &R) -> bool {
+pub(crate) fn acquire_now<'a, R: Request<'a, M>, M: Mode>(request: R) -> Option<R::Output> {
+    let resource = request.resource();
     #[cfg(feature = "sim")]
-    resource.object().tried(Location::caller());
-    if !holders::is_on() {
-        return resource.try_acquire();
+    if let Some(object) = resource.object() {
+        object.tried(Location::caller());
     }
     let acquired = resource.try_acquire();
-    if let (true, Some(address)) = (acquired, resource.recorded()) {
-        holders::acquired(address, Location::caller());
+    if holders::is_on() {
+        if let (true, Some(address)) = (acquired, resource.recorded()) {
+            holders::acquired(address, Location::caller());
+        }
     }
-    acquired
+    acquired.then(|| request.output(Acquired(resource, PhantomData)))
 }
 
 /// The future of a [`Request`].
 #[must_use = "futures do nothing unless awaited"]
-pub(crate) struct Acquisition<R: Request<X>, X> {
+#[repr(C)]
+pub(crate) struct Acquisition<'a, R: Request<'a, M>, M: Mode> {
+    stage: Stage<M::Data>,
     request: R,
-    stage: Stage<X>,
     site: &'static Location<'static>,
+    /// The resource is borrowed.
+    _resource: PhantomData<&'a ()>,
 }
 
 enum Stage<X> {
     /// Not polled yet, or only polled without budget. There is no waiter.
     New,
-    /// The waiter is linked, or granted.
-    Waiting(Waiter<X>),
+    /// The waiter is linked, or granted. [`end`](Self::end) drops it: an implicit drop would cost
+    /// a future that has not waited a call.
+    Waiting(ManuallyDrop<Waiter<X>>),
     /// Completed.
     Done,
 }
 
-impl<R: Request<X>, X> Acquisition<R, X> {
+impl<X> Stage<X> {
+    /// Makes the stage `Done`.
+    fn end(&mut self) {
+        if let Stage::Waiting(waiter) = self {
+            // SAFETY: the stage changes next; the drop of a waiter does not unwind.
+            unsafe { ManuallyDrop::drop(waiter) };
+        }
+        *self = Stage::Done;
+    }
+}
+
+impl<'a, R: Request<'a, M>, M: Mode> Acquisition<'a, R, M> {
     #[inline]
     pub(crate) fn new(request: R, site: &'static Location<'static>) -> Self {
-        Self { request, stage: Stage::New, site }
+        Self { request, stage: Stage::New, site, _resource: PhantomData }
     }
 
     #[inline]
@@ -144,22 +185,20 @@ impl<R: Request<X>, X> Acquisition<R, X> {
             if !(coop::has_budget() || self.may_begin(cx)) {
                 return Poll::Pending;
             }
-            let request = self.request;
-            if request.resource().is_some_and(Resource::try_first) {
-                // SAFETY: only the stage is moved out. It is `New`, so there is no waiter that must
+            let (request, resource) = (self.request, self.request.resource());
+            if resource.try_first() {
+                // SAFETY: nothing is moved out. The stage is `New`, so there is no waiter that must
                 // not move.
-                let this = unsafe { self.get_unchecked_mut() };
-                // `New` needs no drop; `forget` spares the check.
-                std::mem::forget(std::mem::replace(&mut this.stage, Stage::Done));
+                unsafe { self.get_unchecked_mut() }.stage = Stage::Done;
                 coop::spend_one();
-                return Poll::Ready(request.output());
+                return Poll::Ready(request.output(Acquired(resource, PhantomData)));
             }
         } else if R::Resource::GRANT_IS_ALL && self.is_granted() && !holders::is_on() {
-            let request = self.request;
+            let (request, resource) = (self.request, self.request.resource());
             // SAFETY: as above; a granted waiter is not linked (Q3), and has no waker to drop.
-            unsafe { std::ptr::write(&raw mut self.get_unchecked_mut().stage, Stage::Done) };
+            unsafe { self.get_unchecked_mut() }.stage = Stage::Done;
             coop::spend();
-            return Poll::Ready(request.output());
+            return Poll::Ready(request.output(Acquired(resource, PhantomData)));
         }
         self.poll_inner(cx)
     }
@@ -173,12 +212,7 @@ impl<R: Request<X>, X> Acquisition<R, X> {
     #[cold]
     #[inline(never)]
     fn may_begin(&self, cx: &mut Context<'_>) -> bool {
-        coop::poll_ready(
-            cx,
-            self.site,
-            self.request.reason(),
-            self.request.resource().map(Resource::object),
-        )
+        coop::poll_ready(cx, self.site, self.request.reason(), self.request.resource().object())
     }
 
     /// A poll in any stage. It does not check the budget.
@@ -186,28 +220,26 @@ impl<R: Request<X>, X> Acquisition<R, X> {
     fn poll_inner(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R::Output> {
         // SAFETY: nothing is moved out, and a waiter is not moved.
         let this = unsafe { self.get_unchecked_mut() };
-        let acquired = match (&this.stage, this.request.resource()) {
-            (Stage::Done, _) => panic!("gopark: future polled after completion"),
-            (_, None) => false,
-            (Stage::New, Some(resource)) => {
+        let resource = this.request.resource();
+        let acquired = match &this.stage {
+            Stage::Done => panic!("gopark: future polled after completion"),
+            Stage::New => {
                 // An attempt that is not repeated enqueues nothing: others would find the waiter.
                 resource.try_again()
-                    || !coop::is_passing(cx) && {
-                        this.stage = Stage::Waiting(Waiter::new(
-                            TaskWaker::new(cx.waker()),
-                            resource.extra(),
-                        ));
+                    || resource.exists() && !coop::is_passing(cx) && {
+                        let waiter = Waiter::new(TaskWaker::new(cx.waker()), resource.extra());
+                        this.stage = Stage::Waiting(ManuallyDrop::new(waiter));
                         let Stage::Waiting(waiter) = &this.stage else { unreachable!() };
-                        // SAFETY: the waiter is new, and pinned with `self`, whose drop cancels it.
-                        unsafe { resource.enqueue(waiter) }
+                        // SAFETY: it is pinned with `self`, whose destructor runs before `'a`
+                        // ends; only the future makes an `OwnWaiter` of it.
+                        resource.enqueue(unsafe { OwnWaiter::new(waiter) })
                     }
             }
-            // SAFETY: the waiter was linked when the stage became `Waiting`, and the stage changes
-            // as soon as this returns true.
-            (Stage::Waiting(waiter), Some(resource)) => unsafe { resource.look(waiter, cx) },
+            // SAFETY: as above.
+            Stage::Waiting(waiter) => resource.look(unsafe { OwnWaiter::new(waiter) }, cx),
         };
         if holders::is_on() {
-            if let Some(address) = this.request.resource().and_then(Resource::recorded) {
+            if let Some(address) = resource.recorded() {
                 if acquired {
                     holders::acquired(address, this.site)
                 } else if matches!(this.stage, Stage::Waiting(_)) {
@@ -219,15 +251,38 @@ impl<R: Request<X>, X> Acquisition<R, X> {
             coop::park_at(cx, this.site, this.request.reason());
             return Poll::Pending;
         }
-        this.stage = Stage::Done;
+        this.stage.end();
         coop::spend();
-        Poll::Ready(this.request.output())
+        Poll::Ready(this.request.output(Acquired(resource, PhantomData)))
+    }
+
+    /// Gives up the waiter's place in the queue.
+    #[cold]
+    #[inline(never)]
+    fn leave(&mut self) {
+        /// Drops the waiter, even if `cancel` panics.
+        struct End<'s, X>(&'s mut Stage<X>);
+        impl<X> Drop for End<'_, X> {
+            fn drop(&mut self) {
+                self.0.end();
+            }
+        }
+        let resource = self.request.resource();
+        let stage = End(&mut self.stage);
+        let Stage::Waiting(waiter) = &*stage.0 else { return };
+        // SAFETY: as in `poll_inner`.
+        resource.cancel(unsafe { OwnWaiter::new(waiter) });
+        drop(stage);
+        if holders::is_on() && resource.recorded().is_some() {
+            holders::waits_no_more();
+        }
     }
 
     /// Blocks the thread until the resource is acquired.
     pub(crate) fn block(self) -> R::Output {
-        if self.request.resource().is_some_and(Resource::try_first) {
-            return self.request.output();
+        let resource = self.request.resource();
+        if resource.try_first() {
+            return self.request.output(Acquired(resource, PhantomData));
         }
         let mut this = pin!(self);
         // The budget is not checked, because a blocked thread cannot yield.
@@ -235,34 +290,17 @@ impl<R: Request<X>, X> Acquisition<R, X> {
     }
 }
 
-impl<R: Request<X>, X> Drop for Acquisition<R, X> {
+impl<'a, R: Request<'a, M>, M: Mode> Drop for Acquisition<'a, R, M> {
     #[inline]
     fn drop(&mut self) {
-        if let (Stage::Waiting(waiter), Some(resource)) = (&self.stage, self.request.resource()) {
-            // SAFETY: the waiter was linked when the stage became `Waiting`, and the stage would
-            // have changed if the resource had been acquired.
-            unsafe { leave(resource, waiter) };
+        if matches!(self.stage, Stage::Waiting(_)) {
+            self.leave();
         }
     }
 }
 
-/// Gives up a waiter's place in the queue.
-///
-/// # Safety
-///
-/// As for [`Resource::cancel`].
-#[cold]
-#[inline(never)]
-unsafe fn leave<R: Resource<X>, X>(resource: &R, waiter: &Waiter<X>) {
-    // SAFETY: passed on to the caller.
-    unsafe { resource.cancel(waiter) };
-    if holders::is_on() && resource.recorded().is_some() {
-        holders::waits_no_more();
-    }
-}
-
 /// Shows the stage.
-impl<R: Request<X>, X> fmt::Debug for Acquisition<R, X> {
+impl<'a, R: Request<'a, M>, M: Mode> fmt::Debug for Acquisition<'a, R, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match &self.stage {
             Stage::New => "new",
@@ -276,11 +314,11 @@ impl<R: Request<X>, X> fmt::Debug for Acquisition<R, X> {
 /// Defines the public future of an [`Acquisition`], which is also a case of a `select!`.
 macro_rules! acquisition {
     ($(#[$meta:meta])*
-        $name:ident<$a:lifetime $(, $t:ident)?>($resource:ty, $extra:ty) -> $output:ty) => {
+        $name:ident<$a:lifetime $(, $t:ident)?>($request:ty, $mode:ty) -> $output:ty) => {
         $(#[$meta])*
         #[must_use = "futures do nothing unless awaited"]
         pub struct $name<$a $(, $t: ?Sized)?>(
-            $crate::wait::acquire::Acquisition<$resource, $extra>
+            $crate::wait::acquire::Acquisition<$a, $request, $mode>
         );
 
         impl<$a $(, $t: ?Sized)?> Future for $name<$a $(, $t)?> {

@@ -122,8 +122,17 @@ impl<N: Node> List<N> {
     /// The lock is held.
     pub(crate) unsafe fn is_only(&self, node: *const N) -> bool {
         // SAFETY: passed on to the caller.
-        let back = unsafe { self.back() };
-        self.is_front(node) && back.is_some_and(|back| ptr::eq(back.as_ptr(), node))
+        self.is_front(node) && unsafe { self.is_back(node) }
+    }
+
+    /// Returns true if `node` is the last one.
+    ///
+    /// # Safety
+    ///
+    /// The lock is held.
+    pub(crate) unsafe fn is_back(&self, node: *const N) -> bool {
+        // SAFETY: L2.
+        self.tail.with_mut(|tail| ptr::eq(unsafe { *tail }, node))
     }
 
     /// Links a node at the end. Returns true if it is the first one.
@@ -169,7 +178,7 @@ impl<N: Node> List<N> {
     ///
     /// # Safety
     ///
-    /// The lock is held, and `node` is in this list.
+    /// The lock is held, and `node` is in this list, or in the middle of one under the same lock.
     #[inline(always)]
     pub(crate) unsafe fn remove(&self, node: *mut N) {
         // SAFETY: L1, L2.

@@ -1,48 +1,71 @@
-//! The queue of waiters of a `Mutex`, a `RwMutex`, a `Semaphore`, or a context.
+//! The queues of waiters of a `Mutex`, a `RwMutex`, a `Semaphore`, or a context.
 //!
 //! | | invariant |
 //! |---|---|
-//! | Q1 | A linked waiter is alive and does not move: its future unlinks it before it is freed |
+//! | Q1 | A linked waiter is alive and does not move: it is pinned, and must not be dropped |
 //! | Q2 | Links and waker of a linked waiter are accessed only under the lock of its queue |
 //! | Q3 | To grant a waiter, a thread unlinks it, takes its waker, and stores `GRANTED` last |
+//! | Q4 | A waiter is linked in queues of its home only, which neither moves nor ends before it |
 //!
 //! The states of a waiter:
 //!
 //! | state | meaning | left by |
 //! |---|---|---|
+//! | `UNLINKED` | not linked yet, or removed by its future | its future |
 //! | `QUEUED` | linked, waits | a notification or a grant; its future |
-//! | `NOTIFIED` | linked, woken to try again | its future; a grant; [`Queue::pass_over`] |
+//! | `NOTIFIED` | linked, woken to try again | its future; a grant; [`Held::pass_over`] |
 //! | `PASSED` | unlinked, woken to try again; may be overtaken | its future |
 //! | `GRANTED` | unlinked, owns what it waited for | – |
 //!
 //! Each change is made under the lock. If a `NOTIFIED` waiter tries in vain, its future makes it
 //! `QUEUED` again, at its place; a `PASSED` waiter is queued again at the front. Only its own
-//! future accesses a `GRANTED` waiter.
+//! future accesses a waiter that is not linked.
+//!
+//! A queue never leaves its [`Queues`], and only the future of a waiter can link or remove it, with
+//! an [`OwnWaiter`]. The lifetime in it requires that the `Queues` are borrowed as long as the
+//! future exists (Q4). The waiter records the address of its `Queues`, its *home*, and a wrong one
+//! is a panic. So the functions here are safe; [`OwnWaiter::new`] is not, and only
+//! [`acquire`](super::acquire) calls it.
 //!
 //! Under the lock only pointers are moved. Wakers are cloned before the lock is taken, and are
 //! woken and dropped after it has been released: the queue returns them as a [`TaskWaker`] or a
 //! [`WakeList`].
 
-use std::marker::PhantomPinned;
+use std::cell::Cell;
+use std::marker::{PhantomData, PhantomPinned};
+use std::ops::{Deref, DerefMut};
+use std::process;
+use std::ptr;
 use std::task::Context;
 
 use super::list::{Links, List, Node};
-use crate::lock::Lock;
+use crate::lock::{Lock, LockGuard};
 use crate::loom::UnsafeCell;
 use crate::loom::atomic::{AtomicU8, Ordering};
 use crate::loom::const_fn;
 use crate::waker::{TaskWaker, WakeList};
 
-pub(crate) const QUEUED: u8 = 0;
-pub(crate) const NOTIFIED: u8 = 1;
-pub(crate) const GRANTED: u8 = 2;
-pub(crate) const PASSED: u8 = 3;
+/// Set in the states of a linked waiter.
+const LINKED: u8 = 1;
 
-/// One place in a [`Queue`]. `X` is data of the primitive, which does not change while the waiter
-/// is linked.
+const UNLINKED: u8 = 0;
+const QUEUED: u8 = LINKED;
+pub(crate) const PASSED: u8 = 2;
+pub(crate) const NOTIFIED: u8 = 2 | LINKED;
+pub(crate) const GRANTED: u8 = 4;
+
+/// One place in a queue. `X` is data of the primitive, which does not change while the waiter is
+/// linked.
+#[repr(C)]
 pub(crate) struct Waiter<X> {
+    /// Always false. An enum that contains a waiter stores its discriminant here. It comes first,
+    /// so that its address needs no register of its own.
+    _niche: bool,
     state: AtomicU8,
     pub(crate) extra: X,
+    /// The address of the [`Queues`] in which the waiter was linked, 0 if there are none. Only its
+    /// future accesses it.
+    home: Cell<usize>,
     place: UnsafeCell<Place<X>>,
     /// The queue points to the waiter.
     _pin: PhantomPinned,
@@ -73,8 +96,10 @@ impl<X> Waiter<X> {
     pub(crate) fn new(waker: TaskWaker, extra: X) -> Self {
         let place = Place { links: Links::UNLINKED, waker: Some(waker) };
         Waiter {
-            state: AtomicU8::new(QUEUED),
+            _niche: false,
+            state: AtomicU8::new(UNLINKED),
             extra,
+            home: Cell::new(0),
             place: UnsafeCell::new(place),
             _pin: PhantomPinned,
         }
@@ -82,54 +107,201 @@ impl<X> Waiter<X> {
 
     /// Returns the state. Read without the lock, only `GRANTED` is final.
     pub(crate) fn state(&self) -> u8 {
-        // Acquire: pairs with the store in `Queue::grant_front`, so that a granted waiter sees what
+        // Acquire: pairs with the store in `Held::grant_front`, so that a granted waiter sees what
         // the granting thread did before.
         self.state.load(Ordering::Acquire)
+    }
+
+    fn is_linked(&self) -> bool {
+        self.state() & LINKED != 0
     }
 
     /// Calls `f` with the waker.
     ///
     /// # Safety
     ///
-    /// The waiter is not linked, or the caller holds the lock of its queue (Q2).
+    /// The caller holds the lock of the waiter's queue (Q2), or the waiter is not linked, and the
+    /// caller is its future, or has just unlinked it.
     unsafe fn waker<R>(&self, f: impl FnOnce(&mut Option<TaskWaker>) -> R) -> R {
         // SAFETY: the caller promises that no other thread accesses the place now.
         self.place.with_mut(|place| f(unsafe { &mut (*place).waker }))
     }
 }
 
-/// A first-in first-out queue. The caller of any method holds the lock of the queue, because it has
-/// a reference to the queue. So "linked here" in the comments below means that the waiter is alive
-/// (Q1) and may be accessed (Q2).
-pub(crate) struct Queue<X> {
-    list: List<Waiter<X>>,
+impl<X> Drop for Waiter<X> {
+    /// Aborts if the waiter is linked, because the queue would point to freed memory (Q1).
+    #[inline]
+    fn drop(&mut self) {
+        if self.is_linked() {
+            process::abort();
+        }
+    }
 }
 
-// SAFETY: the waiters are accessed only under the lock (Q2), by the thread that holds it.
-unsafe impl<X: Send> Send for Queue<X> {}
+/// A waiter, as its future passes it to a resource whose [`Queues`] are borrowed for `'q`. It stays
+/// on the thread of the future's poll or drop.
+pub(crate) struct OwnWaiter<'w, 'q, X> {
+    waiter: &'w Waiter<X>,
+    /// Invariant in `'q`, neither `Send` nor `Sync`.
+    _brand: PhantomData<*mut &'q ()>,
+}
 
-impl<X> Queue<X> {
+impl<X> Clone for OwnWaiter<'_, '_, X> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<X> Copy for OwnWaiter<'_, '_, X> {}
+
+impl<'w, X> OwnWaiter<'w, '_, X> {
+    /// # Safety
+    ///
+    /// The waiter is pinned. It is dropped before `'q` ends, or never. No other thread has an
+    /// `OwnWaiter` of it, now or before it sees what this one did.
+    pub(super) unsafe fn new(waiter: &'w Waiter<X>) -> Self {
+        Self { waiter, _brand: PhantomData }
+    }
+}
+
+impl<X> Deref for OwnWaiter<'_, '_, X> {
+    type Target = Waiter<X>;
+
+    fn deref(&self) -> &Waiter<X> {
+        self.waiter
+    }
+}
+
+/// `N` queues, first in first out, and a value, under one lock.
+pub(crate) struct Queues<X, S = (), const N: usize = 1> {
+    lock: Lock<Inner<X, S, N>>,
+}
+
+struct Inner<X, S, const N: usize> {
+    lists: [Queue<X>; N],
+    value: S,
+}
+
+struct Queue<X>(List<Waiter<X>>);
+
+// SAFETY: the waiters are accessed only under the lock (Q2), by the thread that holds it.
+unsafe impl<X: Send + Sync> Send for Queue<X> {}
+
+impl<X, S, const N: usize> Queues<X, S, N> {
     const_fn! {
-        pub(crate) const fn new() -> Self {
-            Queue { list: List::new() }
+        pub(crate) const fn new(value: S) -> Self {
+            #[cfg(not(gopark_loom))]
+            let lists = [const { Queue(List::new()) }; N];
+            #[cfg(gopark_loom)]
+            let lists = std::array::from_fn(|_| Queue(List::new()));
+            Queues { lock: Lock::new(Inner { lists, value }) }
         }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.list.front().is_none()
+    fn address(&self) -> usize {
+        ptr::from_ref(self).addr()
+    }
+
+    /// Panics if the waiter was linked in queues under another lock, or never.
+    fn check_home(&self, own: OwnWaiter<'_, '_, X>) {
+        assert!(own.home.get() == self.address(), "the waiter's home");
+    }
+
+    /// Acquires the lock until the result is dropped.
+    #[inline]
+    pub(crate) fn lock(&self) -> Held<'_, X, S, N> {
+        Held { queues: self, guard: self.lock.lock() }
+    }
+
+    /// Polls a waiting future again. Returns true if the waiter has got what it waits for. If not,
+    /// it keeps its place, and the task of `cx` will be woken when it is notified or granted.
+    ///
+    /// `settle` is called under the lock, at most twice, because the waker of `cx` must be cloned
+    /// outside of it. Its `bool` argument is true at the last call: if that returns false, the
+    /// waiter waits again. Then it must be linked; after the first call it may be `PASSED` instead.
+    pub(crate) fn look<'q>(
+        &'q self,
+        own: OwnWaiter<'_, 'q, X>,
+        cx: &mut Context<'_>,
+        mut settle: impl FnMut(&mut Held<'q, X, S, N>, bool) -> bool,
+    ) -> bool {
+        self.check_home(own);
+        if own.state() == GRANTED {
+            return true;
+        }
+        {
+            let mut held = self.lock();
+            if settle(&mut held, false) {
+                return true;
+            }
+            held.queues.check_home(own);
+            // SAFETY: the waiter is linked here, and the lock is held, or it is not linked.
+            // `will_wake` only compares pointers, and runs no foreign code.
+            if unsafe { own.waker(|own| own.as_ref().is_some_and(|own| own.will_wake(cx.waker()))) }
+            {
+                return false;
+            }
+        }
+        let waker = TaskWaker::new(cx.waker());
+        // Variables are dropped in reverse order, so the lock is released first.
+        let _old;
+        let mut held = self.lock();
+        if settle(&mut held, true) {
+            return true;
+        }
+        held.check_linked(own);
+        // A waiter that was notified waits again, at its place.
+        own.state.store(QUEUED, Ordering::Relaxed);
+        // SAFETY: the waiter is linked here, and the lock is held.
+        _old = unsafe { own.waker(|own| own.replace(waker)) };
+        false
+    }
+}
+
+/// [`Queues`] whose lock is held. Each queue is named by its number. "Linked here" in the comments
+/// below means that a waiter is alive (Q1) and may be accessed (Q2).
+pub(crate) struct Held<'q, X, S = (), const N: usize = 1> {
+    queues: &'q Queues<X, S, N>,
+    guard: LockGuard<'q, Inner<X, S, N>>,
+}
+
+impl<'q, X, S, const N: usize> Held<'q, X, S, N> {
+    fn list(&self, queue: usize) -> &List<Waiter<X>> {
+        &self.guard.lists[queue].0
+    }
+
+    /// Panics if the waiter is not linked here.
+    fn check_linked(&self, own: OwnWaiter<'_, 'q, X>) {
+        self.queues.check_home(own);
+        // The lock is held, so this is exact.
+        assert!(own.is_linked(), "the waiter is linked");
+    }
+
+    /// Prepares an unlinked waiter for a queue.
+    fn settle_in(&self, own: OwnWaiter<'_, 'q, X>) {
+        let (home, here) = (own.home.get(), self.queues.address());
+        // The state is exact: this lock is held, and without a home only the future knows it.
+        let may = home == 0 || home == here && !own.is_linked();
+        assert!(may, "the waiter is in no queue");
+        own.home.set(here);
+        own.state.store(QUEUED, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_empty(&self, queue: usize) -> bool {
+        self.list(queue).front().is_none()
     }
 
     /// Returns the waiter at the front.
-    pub(crate) fn front(&self) -> Option<&Waiter<X>> {
-        // SAFETY: the front is linked, so it is alive (Q1), and it stays linked while the lock is
-        // held.
-        self.list.front().map(|front| unsafe { front.as_ref() })
+    pub(crate) fn front(&self, queue: usize) -> Option<&Waiter<X>> {
+        // SAFETY: the front is linked, so it is alive (Q1), and it stays linked while `self` is
+        // borrowed.
+        self.list(queue).front().map(|front| unsafe { front.as_ref() })
     }
 
     /// Calls `f` with the address of each waiter's task, for the first `most` waiters.
     #[cfg(all(feature = "net", unix))]
-    pub(crate) fn each_task(&self, most: usize, mut f: impl FnMut(usize)) {
-        let mut next = self.list.front();
+    pub(crate) fn each_task(&self, queue: usize, most: usize, mut f: impl FnMut(usize)) {
+        let mut next = self.list(queue).front();
         for _ in 0..most {
             let Some(waiter) = next else { return };
             // SAFETY: linked here.
@@ -137,78 +309,70 @@ impl<X> Queue<X> {
                 waiter.as_ref().waker(|waker| waker.iter().for_each(|waker| f(waker.data().addr())))
             };
             // SAFETY: the lock is held.
-            next = unsafe { self.list.next(waiter) };
+            next = unsafe { self.list(queue).next(waiter) };
         }
     }
 
     /// Returns true if `waiter` is the only one.
-    pub(crate) fn is_only(&self, waiter: &Waiter<X>) -> bool {
+    pub(crate) fn is_only(&self, queue: usize, waiter: &Waiter<X>) -> bool {
         // SAFETY: the lock is held.
-        unsafe { self.list.is_only(waiter) }
+        unsafe { self.list(queue).is_only(waiter) }
     }
 
-    /// Links `waiter` at the end.
-    ///
-    /// # Safety
-    ///
-    /// `waiter` is not linked, is pinned, and is unlinked before it is dropped.
-    pub(crate) unsafe fn push_back(&mut self, waiter: &Waiter<X>) {
-        // SAFETY: the lock is held; the rest is the caller's promise. Everything that is written
-        // through the pointer is in cells.
-        unsafe { self.list.push_back(std::ptr::from_ref(waiter).cast_mut()) };
+    /// Links an unlinked waiter at the end.
+    pub(crate) fn push_back(&mut self, queue: usize, own: OwnWaiter<'_, 'q, X>) {
+        self.settle_in(own);
+        // SAFETY: the lock is held; the waiter is unlinked, and stays as Q1 and Q4 say. Everything
+        // that is written through the pointer is in cells.
+        unsafe { self.list(queue).push_back(ptr::from_ref(own.waiter).cast_mut()) };
     }
 
-    /// Links `waiter` at the front.
-    ///
-    /// # Safety
-    ///
-    /// As for [`push_back`](Self::push_back).
-    pub(crate) unsafe fn push_front(&mut self, waiter: &Waiter<X>) {
+    /// Links an unlinked waiter at the front.
+    pub(crate) fn push_front(&mut self, queue: usize, own: OwnWaiter<'_, 'q, X>) {
+        self.settle_in(own);
         // SAFETY: as in `push_back`.
-        unsafe { self.list.push_front(std::ptr::from_ref(waiter).cast_mut()) }
+        unsafe { self.list(queue).push_front(ptr::from_ref(own.waiter).cast_mut()) }
     }
 
-    /// Unlinks `waiter`.
-    ///
-    /// # Safety
-    ///
-    /// `waiter` is linked in this queue.
-    pub(crate) unsafe fn remove(&mut self, waiter: &Waiter<X>) {
-        // SAFETY: as in `push_back`.
-        unsafe { self.list.remove(std::ptr::from_ref(waiter).cast_mut()) }
+    /// Unlinks a waiter, in whichever queue it is.
+    pub(crate) fn remove(&mut self, own: OwnWaiter<'_, 'q, X>) {
+        self.check_linked(own);
+        own.state.store(UNLINKED, Ordering::Relaxed);
+        let waiter = ptr::from_ref(own.waiter);
+        // SAFETY: the lock is held.
+        let ends =
+            |queue: &&Queue<X>| queue.0.is_front(waiter) || unsafe { queue.0.is_back(waiter) };
+        // A waiter that is neither first nor last can be removed from any list.
+        let other = self.guard.lists[1..].iter().find(ends);
+        let list = &other.unwrap_or(&self.guard.lists[0]).0;
+        // SAFETY: the lock is held; the waiter is linked, and if it is an end, it is one of `list`.
+        unsafe { list.remove(waiter.cast_mut()) }
     }
 
-    /// Moves the waiter at the front, if there is one, to the end of `to`.
-    ///
-    /// # Safety
-    ///
-    /// Both queues are under the same lock.
-    pub(crate) unsafe fn move_front(&mut self, to: &mut Self) {
-        // SAFETY: the lock is held; a linked waiter obeys Q1 in either queue.
+    /// Moves the waiter at the front, if there is one, to the end of another queue.
+    pub(crate) fn move_front(&mut self, queue: usize, to: usize) {
+        // SAFETY: the lock is held; the waiter stays at home.
         unsafe {
-            if let Some(front) = self.list.pop_front() {
-                to.list.push_back(front.as_ptr());
+            if let Some(front) = self.list(queue).pop_front() {
+                self.list(to).push_back(front.as_ptr());
             }
         }
     }
 
-    /// Moves all waiters of `other` to the end.
-    ///
-    /// # Safety
-    ///
-    /// Both queues are under the same lock.
-    pub(crate) unsafe fn append(&mut self, other: &mut Self) {
-        // SAFETY: the lock is held; a linked waiter obeys Q1 in either queue.
-        unsafe { self.list.append(&other.list) }
+    /// Moves all waiters to the end of another queue.
+    pub(crate) fn append(&mut self, queue: usize, to: usize) {
+        assert!(queue != to, "two queues");
+        // SAFETY: the lock is held; the waiters stay at home.
+        unsafe { self.list(to).append(self.list(queue)) }
     }
 
     /// Unlinks the waiter at the front and makes it the owner of what it waits for. Returns its
     /// waker. `None` if the queue is empty, `Some(None)` if the waiter was notified before, and
     /// therefore is already being woken.
     #[must_use = "the waker must be woken after the lock has been released"]
-    pub(crate) fn grant_front(&mut self) -> Option<Option<TaskWaker>> {
+    pub(crate) fn grant_front(&mut self, queue: usize) -> Option<Option<TaskWaker>> {
         // SAFETY: the lock is held.
-        let waiter = unsafe { self.list.pop_front() }?;
+        let waiter = unsafe { self.list(queue).pop_front() }?;
         // SAFETY: the waiter is alive until it is granted (Q3).
         let waiter = unsafe { waiter.as_ref() };
         // SAFETY: the waiter was unlinked under this lock, and is not granted yet.
@@ -221,14 +385,14 @@ impl<X> Queue<X> {
 
     /// Grants the waiter at the front and adds its waker to `wakes`, which must have room. Returns
     /// false if the queue is empty.
-    pub(crate) fn grant_front_into(&mut self, wakes: &mut WakeList) -> bool {
-        self.grant_front().map(|waker| wakes.push(waker)).is_some()
+    pub(crate) fn grant_front_into(&mut self, queue: usize, wakes: &mut WakeList) -> bool {
+        self.grant_front(queue).map(|waker| wakes.push(waker)).is_some()
     }
 
     /// Notifies the waiter at the front, which then tries again itself and keeps its place.
     #[must_use = "the waker must be woken after the lock has been released"]
-    pub(crate) fn notify_front(&mut self) -> Option<TaskWaker> {
-        let waiter = self.front()?;
+    pub(crate) fn notify_front(&mut self, queue: usize) -> Option<TaskWaker> {
+        let waiter = self.front(queue)?;
         waiter.state.store(NOTIFIED, Ordering::Relaxed);
         // SAFETY: linked here.
         unsafe { waiter.waker(Option::take) }
@@ -236,10 +400,10 @@ impl<X> Queue<X> {
 
     /// Unlinks the waiter at the front, if it was notified and has not tried again yet. Its future
     /// will queue it again.
-    pub(crate) fn pass_over(&mut self) {
-        if self.front().is_some_and(|front| front.state() == NOTIFIED) {
+    pub(crate) fn pass_over(&mut self, queue: usize) {
+        if self.front(queue).is_some_and(|front| front.state() == NOTIFIED) {
             // SAFETY: the lock is held.
-            let front = unsafe { self.list.pop_front() }.expect("the front");
+            let front = unsafe { self.list(queue).pop_front() }.expect("the front");
             // SAFETY: the waiter is alive while the lock is held, because its future takes the lock
             // before it is dropped.
             unsafe { front.as_ref() }.state.store(PASSED, Ordering::Relaxed);
@@ -247,47 +411,19 @@ impl<X> Queue<X> {
     }
 }
 
-/// Polls a waiting future again. Returns true if `waiter` has got what it waits for. If not,
-/// `waiter` keeps its place, and the task of `cx` will be woken when it is notified or granted.
-///
-/// `settle` is called under the lock, at most twice, because the waker of `cx` must be cloned
-/// outside of it. Its `bool` argument is true at the last call: if that returns false, the waiter
-/// waits again.
-///
-/// # Safety
-///
-/// Whenever `settle` has returned false, `waiter` is linked in a queue under the lock of `queues`;
-/// after the first call it may be `PASSED` instead.
-pub(crate) unsafe fn look<Q, X>(
-    queues: &Lock<Q>,
-    waiter: &Waiter<X>,
-    cx: &mut Context<'_>,
-    mut settle: impl FnMut(&mut Q, bool) -> bool,
-) -> bool {
-    if waiter.state() == GRANTED {
-        return true;
+impl<X, S, const N: usize> Deref for Held<'_, X, S, N> {
+    type Target = S;
+
+    fn deref(&self) -> &S {
+        &self.guard.value
     }
-    {
-        let mut held = queues.lock();
-        if settle(&mut held, false) {
-            return true;
-        }
-        // SAFETY: the lock is held. `will_wake` only compares pointers, and runs no foreign code.
-        if unsafe { waiter.waker(|own| own.as_ref().is_some_and(|own| own.will_wake(cx.waker()))) }
-        {
-            return false;
-        }
-    }
-    let waker = TaskWaker::new(cx.waker());
-    // Variables are dropped in reverse order, so the lock is released first.
-    let _old;
-    let mut held = queues.lock();
-    if settle(&mut held, true) {
-        return true;
-    }
-    // A waiter that was notified waits again, at its place.
-    waiter.state.store(QUEUED, Ordering::Relaxed);
-    // SAFETY: the lock is held.
-    _old = unsafe { waiter.waker(|own| own.replace(waker)) };
-    false
 }
+
+impl<X, S, const N: usize> DerefMut for Held<'_, X, S, N> {
+    fn deref_mut(&mut self) -> &mut S {
+        &mut self.guard.value
+    }
+}
+
+#[cfg(all(test, not(gopark_loom)))]
+mod tests;
