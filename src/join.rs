@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::error::Error;
 use std::fmt;
+use std::io;
 use std::ops::Deref;
 use std::panic::Location;
 use std::pin::Pin;
@@ -396,6 +397,13 @@ impl fmt::Debug for JoinError {
 }
 
 impl Error for JoinError {}
+
+/// An error of the kind [`Other`](io::ErrorKind::Other).
+impl From<JoinError> for io::Error {
+    fn from(error: JoinError) -> Self {
+        io::Error::other(error)
+    }
+}
 
 #[cfg(all(test, not(gopark_loom)))]
 impl<T> JoinHandle<T> {

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io;
 
 /// The reason why a context ended. Go: `context.Canceled` and `context.DeadlineExceeded`.
 ///
@@ -51,6 +52,15 @@ impl fmt::Display for ContextError {
 }
 
 impl Error for ContextError {}
+
+/// An error of the kind [`TimedOut`](io::ErrorKind::TimedOut) if the deadline has passed, else of
+/// the kind [`Other`](io::ErrorKind::Other).
+impl From<ContextError> for io::Error {
+    fn from(error: ContextError) -> Self {
+        let kind = if error.is_timeout() { io::ErrorKind::TimedOut } else { io::ErrorKind::Other };
+        io::Error::new(kind, error)
+    }
+}
 
 /// The error of a [`Context::send`](super::Context::send) that did not send. It holds the value.
 ///

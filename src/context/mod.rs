@@ -33,7 +33,8 @@
 //! * **Cancellation flows down only.** The end of a child never affects its parent; the parent only
 //!   removes it from its list of children.
 //! * **No goroutines.** Deriving a context or waiting for one starts none. [`Context::background`]
-//!   and a wait allocate nothing; a derived context is one allocation.
+//!   and a wait allocate nothing; a derived context is one allocation, and one
+//!   more if it carries a value.
 //! * **No leaks.** A context without references is freed at once; it does not wait for the end of
 //!   its parent. (In Go a context that is never cancelled stays with its parent, and `go vet` warns
 //!   of it.)

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io;
 use std::marker::PhantomPinned;
 use std::panic::Location;
 use std::pin::Pin;
@@ -435,3 +436,11 @@ impl fmt::Display for Elapsed {
 }
 
 impl Error for Elapsed {}
+
+/// An error of the kind [`TimedOut`](io::ErrorKind::TimedOut), so that `?` works on a [`timeout`]
+/// in a function that returns an [`io::Result`].
+impl From<Elapsed> for io::Error {
+    fn from(elapsed: Elapsed) -> Self {
+        io::Error::new(io::ErrorKind::TimedOut, elapsed)
+    }
+}

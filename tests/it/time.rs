@@ -1317,3 +1317,32 @@ fn a_sleep_that_was_due_never_ends_at_the_new_time_though_it_is_not_polled_again
     drop(waker);
     assert_eq!(Arc::strong_count(&wakes), 1);
 }
+
+#[test]
+fn a_function_that_returns_io_errors_can_pass_on_those_of_waits() {
+    use gopark::context::ContextError;
+    use std::io::{self, ErrorKind};
+
+    fn kind(error: impl Into<io::Error>) -> (ErrorKind, String) {
+        let error = error.into();
+        (error.kind(), error.to_string())
+    }
+
+    gopark::block_on(async {
+        let elapsed = time::timeout(Duration::ZERO, std::future::pending::<()>()).await;
+        assert_eq!(
+            kind(elapsed.unwrap_err()),
+            (ErrorKind::TimedOut, "deadline has elapsed".into())
+        );
+        let handle = gopark::go(std::future::pending::<()>());
+        handle.abort();
+        let (kind_of_join, text) = kind(handle.await.unwrap_err());
+        assert_eq!(kind_of_join, ErrorKind::Other);
+        assert!(text.ends_with("was aborted"), "{text}");
+    });
+    assert_eq!(
+        kind(ContextError::DeadlineExceeded),
+        (ErrorKind::TimedOut, "context deadline exceeded".into())
+    );
+    assert_eq!(kind(ContextError::Canceled), (ErrorKind::Other, "context canceled".into()));
+}
