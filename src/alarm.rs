@@ -5,41 +5,30 @@ use std::pin::Pin;
 use crate::clock::Time;
 use crate::executor::Executor;
 use crate::timer::driver;
-use crate::timer::shard::Node;
+use crate::timer::shard::{Node, Unqueued};
 use crate::waker::TaskWaker;
 
 /// Queues a node at this thread's processor, or at the driver if the thread has none. Returns the
 /// waker of the driver if the driver must be woken.
-///
-/// # Safety
-///
-/// As [`Shard::insert`](crate::timer::shard::Shard::insert).
 #[inline]
 #[track_caller]
 #[must_use = "wake it once every lock is released"]
-pub(crate) unsafe fn register(node: &Node, due: Time, waker: TaskWaker) -> Option<TaskWaker> {
+pub(crate) fn register(node: Unqueued<'_>, due: Time, waker: TaskWaker) -> Option<TaskWaker> {
     let inserted = Executor::with_timers(|shard| match shard {
-        // SAFETY: passed on to the caller.
-        Some(shard) => unsafe { shard.insert(node, due, waker) },
-        None => Err(waker),
+        Some(shard) => shard.insert(node, due, waker),
+        None => Err((node, waker)),
     });
     match inserted {
         Ok(()) => None,
-        // SAFETY: as above; no shard has accepted the node.
-        Err(waker) => unsafe { register_at_driver(node, due, waker) },
+        Err((node, waker)) => register_at_driver(node, due, waker),
     }
 }
 
 /// Queues a node at the driver, see [`register`].
-///
-/// # Safety
-///
-/// As [`register`].
 #[inline(never)]
 #[track_caller]
-unsafe fn register_at_driver(node: &Node, due: Time, waker: TaskWaker) -> Option<TaskWaker> {
-    // SAFETY: passed on to the caller.
-    let inserted = unsafe { driver::shard().insert(node, due, waker) };
+fn register_at_driver(node: Unqueued<'_>, due: Time, waker: TaskWaker) -> Option<TaskWaker> {
+    let inserted = driver::shard().insert(node, due, waker);
     assert!(inserted.is_ok(), "the driver's shard is never closed");
     driver::inserted(due)
 }
@@ -57,10 +46,9 @@ pub(crate) struct Alarm {
 /// alive is a reference cycle.
 #[track_caller]
 pub(crate) fn alarm(due: Time, waker: TaskWaker) -> Alarm {
-    let alarm = Alarm { node: Box::pin(Node::new(due)) };
+    let mut alarm = Alarm { node: Box::pin(Node::new(due)) };
     if due != Time::NEVER {
-        // SAFETY: the node is boxed, queued once, here, and cancelled in drop (T3).
-        let driver = unsafe { register(&alarm.node, due, waker) };
+        let driver = register(alarm.node.as_mut().withdraw().0, due, waker);
         driver.into_iter().for_each(TaskWaker::wake);
     }
     alarm
@@ -69,13 +57,8 @@ pub(crate) fn alarm(due: Time, waker: TaskWaker) -> Alarm {
 impl Alarm {
     /// Cancels the alarm. Returns true if this call prevented the wake-up, false if the waker is
     /// being called, has been called, or the alarm was cancelled before.
+    #[cfg(all(test, not(gopark_loom)))]
     pub(crate) fn cancel(&self) -> bool {
         self.node.cancel().is_some()
-    }
-}
-
-impl Drop for Alarm {
-    fn drop(&mut self) {
-        self.cancel();
     }
 }

@@ -300,7 +300,6 @@ const UNSAFE: &[&str] = &[
     "executor",
     "executor/census",
     "executor/simulation",
-    "alarm",
     "goroutine",
     "goroutine/remote",
     "runtime",
@@ -313,8 +312,6 @@ const UNSAFE: &[&str] = &[
     "chan/record",
     "chan/link",
     "select/driver",
-    "time/sleep",
-    "time/timer",
     "sync/typed_lock",
     "context/tree",
 ];

@@ -10,6 +10,7 @@
 //! Every `unsafe fn` here must be called with the lock held; Go's comments say "c must be locked".
 
 use std::ops::{Deref, DerefMut};
+use std::pin::Pin;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
@@ -81,7 +82,7 @@ pub(super) struct State<T> {
 
 /// The state that only some channels need: for timers, streams, waits for a close, weak references.
 pub(super) struct Extras<T> {
-    pub(super) source: Option<Box<dyn Source<T>>>,
+    pub(super) source: Option<Pin<Box<dyn Source<T>>>>,
     /// Values of the source that were handed off with this number or a lower one are void: such a
     /// value is dropped if it returns unclaimed.
     pub(super) voided_through: usize,
@@ -416,7 +417,7 @@ impl<T> Core<T> {
     unsafe fn take_rare(&self, own: *const Token) -> Attempt<T> {
         // SAFETY: the lock is held.
         let st = unsafe { self.state() };
-        if let Some(source) = st.extras.as_mut().and_then(|extras| extras.source.as_mut()) {
+        if let Some(source) = st.source() {
             let Some(value) = source.take() else { return Attempt::Blocked };
             // Waiting receives may need another value later.
             return Attempt::Complete(Some(value), self.arm_source(st));
@@ -782,7 +783,7 @@ impl<T> Core<T> {
         let Some(extras) = &mut st.extras else { return Woken::NONE };
         let waits = !self.recvq.seems_empty() || extras.watching().is_some();
         let source = extras.source.as_mut().filter(|_| waits);
-        Woken::task(source.and_then(|source| source.arm()))
+        Woken::task(source.and_then(|source| source.as_mut().arm()))
     }
 
     /// Takes out all values, and the source.
@@ -903,7 +904,7 @@ impl<T> Held<'_, T> {
         if core.count(Side::Receive).load(Ordering::Relaxed) == 0 {
             return (Some(value), Woken::NONE);
         }
-        match self.extras.as_mut().and_then(|extras| extras.source.as_mut()) {
+        match self.source() {
             Some(source) => source.give_back(value),
             None => {
                 let node = node.take().expect("made for a value that was handed over");

@@ -1,8 +1,9 @@
 //! Timer channels, whose values come from a [`Source`].
 
+use std::pin::Pin;
 use std::time::Duration;
 
-use super::core::Core;
+use super::core::{Core, State};
 use super::handle::Handle;
 use super::source::Source;
 use super::{Receiver, Sender};
@@ -13,7 +14,7 @@ use crate::wait::watch::Watch;
 /// Creates a channel whose values come from a source. The source gets a sender on which to call
 /// [`Sender::serve`]. To its users the channel looks unbuffered. The channel owns the source, and
 /// the source may own the sender; dropping the last receiver breaks this cycle.
-pub(crate) fn timed<T>(source: impl FnOnce(Sender<T>) -> Box<dyn Source<T>>) -> Receiver<T> {
+pub(crate) fn timed<T>(source: impl FnOnce(Sender<T>) -> Pin<Box<dyn Source<T>>>) -> Receiver<T> {
     let (tx, rx) = Handle::pair(Core::new(0, true));
     let rx = Receiver { handle: rx, watch: Watch::NONE };
     let source = source(Sender { handle: tx });
@@ -30,15 +31,20 @@ impl<T> Core<T> {
     }
 }
 
+impl<T> State<T> {
+    /// Returns the source, if there is one.
+    pub(super) fn source(&mut self) -> Option<Pin<&mut dyn Source<T>>> {
+        Some(self.extras.as_mut()?.source.as_mut()?.as_mut())
+    }
+}
+
 impl<T> Sender<T> {
     /// Hands the source's value, if there is one now, to the receive that has waited longest, or
     /// else wakes the streams. Must be called after the source has got a value, with no lock held.
     pub(crate) fn serve(&self) {
         let Some(core) = self.handle.core() else { return };
         let mut held = core.held();
-        let Some(source) = held.extras.as_mut().and_then(|extras| extras.source.as_mut()) else {
-            return;
-        };
+        let Some(source) = held.source() else { return };
         let (mut unclaimed, mut woken) = (None, Woken::NONE);
         // None if the timer was reset to a later time.
         if let Some(value) = source.take() {
@@ -74,8 +80,7 @@ impl<T> Receiver<T> {
         let handed_over = st.handoff_seq;
         let extras = st.extras();
         extras.voided_through = handed_over;
-        let was_active =
-            extras.source.as_mut().is_some_and(|source| source.reschedule(due, period));
+        let was_active = st.source().is_some_and(|source| source.reschedule(due, period));
         let armed = st.arm_source();
         drop(st);
         armed.wake();

@@ -426,11 +426,10 @@ impl Still {
 
     fn timers(&mut self, slot: usize, due: Time, count: usize) {
         for _ in 0..count {
-            let (node, waker) =
+            let (mut node, waker) =
                 (Box::pin(Node::new(due)), Arc::new(Noted(slot, self.fired.clone())));
-            // SAFETY: the node is boxed and new, and has fired or is cancelled before it is freed.
-            let inserted = unsafe { self.processors[slot].timers.insert(&node, due, waker.into()) };
-            assert!(inserted.is_ok());
+            let timers = &self.processors[slot].timers;
+            assert!(timers.insert(node.as_mut().withdraw().0, due, waker.into()).is_ok());
             self.nodes.push(node);
         }
     }
@@ -481,9 +480,7 @@ fn drain(executor: &'static Executor) {
 
 impl Drop for Still {
     fn drop(&mut self) {
-        for node in &self.nodes {
-            drop(node.cancel());
-        }
+        self.nodes.clear();
         drain(self.executor);
         assert_eq!(self.executor.live(), 0);
         self.executor.end_workers();

@@ -1,6 +1,7 @@
 //! Models of the timers: the insertion of an earlier timer races with falling asleep, and a cancel
 //! races with the firing.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 
@@ -20,28 +21,26 @@ impl Wake for Count {
 }
 
 /// Returns a node, and the number of its wakes.
-fn node() -> (Arc<Node>, Arc<AtomicUsize>) {
-    (Arc::new(Node::new(Time::PAST)), Arc::new(AtomicUsize::new(0)))
+fn node() -> (Pin<Box<Node>>, Arc<AtomicUsize>) {
+    (Box::pin(Node::new(Time::PAST)), Arc::new(AtomicUsize::new(0)))
 }
 
-fn queue(shard: &Shard, node: &Node, due: u64, count: &Arc<AtomicUsize>) {
+fn queue(shard: &Shard, node: &mut Pin<Box<Node>>, due: u64, count: &Arc<AtomicUsize>) {
     let waker = Waker::from(Arc::new(Count(count.clone())));
-    // SAFETY: the models' nodes are in an `Arc`, queued by one thread at a time, and cancelled or
-    // fired before they are freed.
-    assert!(unsafe { shard.insert(node, Time::from_nanos(due), waker.into()) }.is_ok());
+    assert!(shard.insert(node.as_mut().withdraw().0, Time::from_nanos(due), waker.into()).is_ok());
 }
 
 #[test]
 fn an_earlier_timer_is_seen_before_the_sleep_or_wakes_the_sleeper_tm11() {
     explore(3, || {
         let (shard, sleep) = (Arc::new(Shard::new()), Arc::new(SleepState::new()));
-        let ((late, _), (early, count)) = (node(), node());
-        queue(&shard, &late, 1_000_000, &count);
+        let ((mut late, _), (mut early, count)) = (node(), node());
+        queue(&shard, &mut late, 1_000_000, &count);
         let inserter = {
-            let (shard, sleep, early) = (shard.clone(), sleep.clone(), early.clone());
+            let (shard, sleep) = (shard.clone(), sleep.clone());
             thread::spawn(move || {
-                queue(&shard, &early, 1000, &count);
-                sleep.wants_wake(Time::from_nanos(1000))
+                queue(&shard, &mut early, 1000, &count);
+                (sleep.wants_wake(Time::from_nanos(1000)), early)
             })
         };
         let until = loop {
@@ -49,9 +48,9 @@ fn an_earlier_timer_is_seen_before_the_sleep_or_wakes_the_sleeper_tm11() {
                 break until;
             }
         };
-        let woken = inserter.join().unwrap();
+        let (woken, early) = inserter.join().unwrap();
         assert!(woken || until <= Time::from_nanos(1000), "it sleeps too long, and is not woken");
-        drop((early.cancel(), late.cancel()));
+        drop((early, late));
         assert_eq!(shard.next_due(), Time::NEVER);
     });
 }
@@ -60,8 +59,8 @@ fn an_earlier_timer_is_seen_before_the_sleep_or_wakes_the_sleeper_tm11() {
 fn a_node_is_fired_or_cancelled_ca14() {
     explore(3, || {
         let shard = Arc::new(Shard::new());
-        let (node, count) = node();
-        queue(&shard, &node, 5, &count);
+        let (mut node, count) = node();
+        queue(&shard, &mut node, 5, &count);
         let firing = {
             let shard = shard.clone();
             thread::spawn(move || shard.fire(Time::from_nanos(5), usize::MAX))
@@ -69,7 +68,7 @@ fn a_node_is_fired_or_cancelled_ca14() {
         let cancelled = node.cancel().is_some();
         // The owner is done with the node, and may free it or use it again, even if the other
         // thread is not done yet.
-        queue(&shard, &node, 9, &count);
+        queue(&shard, &mut node, 9, &count);
         assert!(node.cancel().is_some());
         drop(node);
         let fired = firing.join().unwrap();
@@ -83,8 +82,8 @@ fn a_node_is_fired_or_cancelled_ca14() {
 fn a_node_that_moves_is_cancelled_where_it_is() {
     explore(3, || {
         let (shard, other) = (Arc::new(Shard::new()), Arc::new(Shard::new()));
-        let (node, count) = node();
-        queue(&shard, &node, 5, &count);
+        let (mut node, count) = node();
+        queue(&shard, &mut node, 5, &count);
         let moving = {
             let (shard, other) = (shard.clone(), other.clone());
             thread::spawn(move || shard.close_into(&other))

@@ -3,7 +3,6 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::marker::PhantomPinned;
 use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -15,7 +14,7 @@ use crate::alarm::register;
 use crate::clock::{self, Time};
 use crate::context;
 use crate::coop::{self, Object, Reason};
-use crate::timer::shard::{Node, state};
+use crate::timer::shard::{Look, Node, state};
 use crate::wait::case::future_case;
 use crate::waker::TaskWaker;
 
@@ -81,50 +80,52 @@ pub fn sleep_until(deadline: Instant) -> Sleep {
     Sleep::new(due, Location::caller())
 }
 
-/// A wait for a point in time, returned by [`sleep`] and [`sleep_until`].
-///
-/// # Cancellation
-///
-/// Dropping it removes the timer at once.
-///
-/// # Panics
-///
-/// If it is polled after completion.
-///
-/// # Examples
-///
-/// ```
-/// use std::pin::pin;
-/// use std::time::Duration;
-///
-/// use gopark::{chan, select, time};
-///
-/// gopark::block_on(async {
-///     let (tx, rx) = chan::bounded(3);
-///     (1..=3).for_each(|v| tx.try_send(v).unwrap());
-///     let mut limit = pin!(time::sleep(Duration::from_secs(60))); // For all rounds together.
-///     let mut sum = 0;
-///     while sum < 6 {
-///         select! {
-///             v = rx.recv() => sum += v.unwrap(),
-///             _ = limit.as_mut() => break,
-///         }
-///     }
-///     assert_eq!(sum, 6);
-/// });
-/// ```
-#[must_use = "a sleep does nothing unless awaited"]
-pub struct Sleep {
-    node: Node,
-    site: &'static Location<'static>,
-    object: Object,
-    _pin: PhantomPinned,
+pin_project! {
+    /// A wait for a point in time, returned by [`sleep`] and [`sleep_until`].
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping it removes the timer at once.
+    ///
+    /// # Panics
+    ///
+    /// If it is polled after completion.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::pin::pin;
+    /// use std::time::Duration;
+    ///
+    /// use gopark::{chan, select, time};
+    ///
+    /// gopark::block_on(async {
+    ///     let (tx, rx) = chan::bounded(3);
+    ///     (1..=3).for_each(|v| tx.try_send(v).unwrap());
+    ///     let mut limit = pin!(time::sleep(Duration::from_secs(60))); // For all rounds together.
+    ///     let mut sum = 0;
+    ///     while sum < 6 {
+    ///         select! {
+    ///             v = rx.recv() => sum += v.unwrap(),
+    ///             _ = limit.as_mut() => break,
+    ///         }
+    ///     }
+    ///     assert_eq!(sum, 6);
+    /// });
+    /// ```
+    #[must_use = "a sleep does nothing unless awaited"]
+    pub struct Sleep {
+        #[pin]
+        node: Node,
+        site: &'static Location<'static>,
+        object: Object,
+    }
 }
 
 impl Sleep {
     #[inline]
     pub(crate) fn new(due: Time, site: &'static Location<'static>) -> Self {
-        let sleep = Self { node: Node::new(due), site, object: Object::new(), _pin: PhantomPinned };
+        let sleep = Self { node: Node::new(due), site, object: Object::new() };
         #[cfg(feature = "sim")]
         sleep.object.tried(site);
         sleep
@@ -160,26 +161,21 @@ impl Sleep {
     #[doc(alias = "Reset")]
     #[track_caller]
     pub fn reset(self: Pin<&mut Self>, deadline: Instant) {
-        // SAFETY: nothing is moved out of the pinned sleep except a node that is not queued.
-        let this = unsafe { self.get_unchecked_mut() };
+        let this = self.project();
         #[cfg(feature = "sim")]
         this.object.tried(Location::caller());
-        // SAFETY: a node from which `cancel` has taken no waker is not queued.
-        let waker = this.node.cancel().or_else(|| unsafe { this.node.keep_waker(None) });
         let due = Time::at(deadline);
         let due = if due <= Time::now() { Time::PAST } else { due };
-        this.node = Node::new(due);
+        let (node, waker) = this.node.reset(due);
         let Some(waker) = waker else { return };
         if due == Time::PAST {
             return waker.wake();
         }
         if due == Time::NEVER {
-            // SAFETY: the node is new.
-            unsafe { this.node.keep_waker(Some(waker)) };
+            drop(node.keep_waker(Some(waker)));
             return;
         }
-        // SAFETY: the node is pinned with `this`, is not queued, and is removed in drop (T3).
-        let driver = unsafe { register(&this.node, due, waker) };
+        let driver = register(node, due, waker);
         driver.into_iter().for_each(TaskWaker::wake);
     }
 
@@ -187,35 +183,37 @@ impl Sleep {
     /// `select!` with a `default`; otherwise the timer sets the state.
     #[inline]
     pub(crate) fn poll_elapsed(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        // SAFETY: nothing is moved out of the pinned sleep.
-        let this = unsafe { self.get_unchecked_mut() };
+        let mut this = self.project();
         #[cfg(feature = "sim")]
         this.object.tried(this.site);
-        let state = this.node.state();
-        assert!(state != state::OVER, "gopark: sleep polled after completion");
         let due = this.node.due();
-        let elapsed = if state == state::FIRED || due == Time::PAST {
-            true
-        } else if coop::tries_once(cx) {
-            // The time may have come before the timer has fired.
-            let elapsed = Time::now() >= due;
-            if elapsed {
-                drop(this.node.cancel());
+        let elapsed = match this.node.as_mut().look() {
+            Look::Over => panic!("gopark: sleep polled after completion"),
+            Look::Fired => true,
+            _ if due == Time::PAST => true,
+            _ if coop::tries_once(cx) => {
+                // The time may have come before the timer has fired.
+                let elapsed = Time::now() >= due;
+                if elapsed {
+                    drop(this.node.cancel());
+                }
+                elapsed
             }
-            elapsed
-        } else if due == Time::NEVER {
-            // Only a reset wakes the task. SAFETY: a node that is due never is not queued.
-            drop(unsafe { this.node.keep_waker(Some(TaskWaker::new(cx.waker()))) });
-            false
-        } else if state == state::QUEUED {
-            drop(this.node.set_waker(cx));
-            // If it has fired meanwhile, it may have woken the previous waker.
-            this.node.state() == state::FIRED
-        } else {
-            // SAFETY: the node is pinned with `this`, is not queued, and is removed in drop (T3).
-            let driver = unsafe { register(&this.node, due, TaskWaker::new(cx.waker())) };
-            driver.into_iter().for_each(TaskWaker::wake);
-            false
+            Look::Idle(node) if due == Time::NEVER => {
+                // Only a reset wakes the task.
+                drop(node.keep_waker(Some(TaskWaker::new(cx.waker()))));
+                false
+            }
+            Look::Idle(node) => {
+                let driver = register(node, due, TaskWaker::new(cx.waker()));
+                driver.into_iter().for_each(TaskWaker::wake);
+                false
+            }
+            Look::Queued(node) => {
+                drop(node.set_waker(cx));
+                // If it has fired meanwhile, it may have woken the previous waker.
+                node.state() == state::FIRED
+            }
         };
         if !elapsed {
             return Poll::Pending;
@@ -248,14 +246,6 @@ impl Future for Sleep {
 }
 
 future_case!(Sleep);
-
-impl Drop for Sleep {
-    #[inline]
-    fn drop(&mut self) {
-        // Drops the waker here, outside of every lock.
-        drop(self.node.cancel());
-    }
-}
 
 impl fmt::Debug for Sleep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -101,10 +101,11 @@ fn a_shard_fires_in_the_order_of_time_and_never_early_tm06_tm01() {
     let nodes: Vec<_> = dues
         .iter()
         .map(|&due| {
-            let node = Box::pin(Node::new(Time::PAST));
+            let mut node = Box::pin(Node::new(Time::PAST));
             let noted = Waker::from(Arc::new(Noted(due, fired.clone())));
-            // SAFETY: the node is boxed and new, and has fired before it is dropped.
-            assert!(unsafe { shard.insert(&node, Time::from_nanos(due), noted.into()) }.is_ok());
+            let inserted =
+                shard.insert(node.as_mut().withdraw().0, Time::from_nanos(due), noted.into());
+            assert!(inserted.is_ok());
             node
         })
         .collect();

@@ -29,74 +29,70 @@ use crate::waker::TaskWaker;
 // ------------------------------------------------------------------------------------------------
 // timers with a channel
 
-/// The part of a timer that its channel and the wheel share.
-struct TimerShared {
+/// The waker of a timer's node: serves the channel.
+struct Serve {
     tx: Sender<Instant>,
-    /// Queued while a receive waits, and possibly for some time after.
-    node: Node,
 }
 
-impl Wake for TimerShared {
+impl Wake for Serve {
     fn wake(self: Arc<Self>) {
         self.tx.serve();
     }
 }
 
-/// The source of a timer's channel. Its methods are called under the channel's lock.
-struct TimerSource {
-    shared: Arc<TimerShared>,
-    /// The time of the next value, which may have passed. `None` once the timer was stopped or its
-    /// only value was received.
-    due: Option<Time>,
-    /// The time between two values; zero if there is only one.
-    period: Duration,
+pin_project! {
+    /// The source of a timer's channel. Its methods are called under the channel's lock.
+    struct TimerSource {
+        // Queued while a receive waits.
+        #[pin]
+        node: Node,
+        serve: Arc<Serve>,
+        // The time of the next value, which may have passed. `None` once the timer was stopped or
+        // its only value was received.
+        due: Option<Time>,
+        // The time between two values; zero if there is only one.
+        period: Duration,
+    }
 }
 
 impl Source<Instant> for TimerSource {
-    fn take(&mut self) -> Option<Instant> {
-        let (due, now) = (self.due?, Time::now());
+    fn take(self: Pin<&mut Self>) -> Option<Instant> {
+        let this = self.project();
+        let (due, now) = ((*this.due)?, Time::now());
         if due > now {
             return None;
         }
-        self.due = (!self.period.is_zero()).then(|| due.next_tick(self.period, now));
+        *this.due = (!this.period.is_zero()).then(|| due.next_tick(*this.period, now));
         due.instant()
     }
 
-    fn arm(&mut self) -> Option<TaskWaker> {
+    fn arm(self: Pin<&mut Self>) -> Option<TaskWaker> {
+        let this = self.project();
         // In a forked process the parent's timers do not fire. A panic here would leave the channel
         // in an inconsistent state.
-        let due = self.due.filter(|&due| due != Time::NEVER && !fork::is_child())?;
-        let node = &self.shared.node;
+        let due = this.due.filter(|&due| due != Time::NEVER && !fork::is_child())?;
         // A node that is being fired counts as queued: it will serve the channel, which arms it
         // again.
-        if node.state() == state::QUEUED && node.due() == due {
+        if this.node.state() == state::QUEUED && this.node.due() == due {
             return None;
         }
-        // Runs no destructor, because `self` holds another reference to what the waker keeps.
-        drop(node.cancel());
-        // SAFETY: the node does not move in its `Arc`, and its waker keeps the `Arc` alive while
-        // the node is queued (T3). The node was cancelled or has fired, and only this function
-        // queues it, under the channel's lock.
-        unsafe { register(node, due, TaskWaker::from(self.shared.clone())) }
+        // Runs no destructor, because `serve` is another reference to what the waker keeps.
+        let (node, waker) = this.node.withdraw();
+        drop(waker);
+        register(node, due, TaskWaker::from(this.serve.clone()))
     }
 
-    fn give_back(&mut self, value: Instant) {
-        self.due = Some(Time::at(value));
+    fn give_back(self: Pin<&mut Self>, value: Instant) {
+        *self.project().due = Some(Time::at(value));
     }
 
-    fn reschedule(&mut self, due: Option<Time>, period: Duration) -> bool {
+    fn reschedule(self: Pin<&mut Self>, due: Option<Time>, period: Duration) -> bool {
+        let this = self.project();
         // Runs no destructor, as in `arm`, which queues the node again if a receive waits, before
         // the lock is released.
-        drop(self.shared.node.cancel());
-        self.period = period;
-        mem::replace(&mut self.due, due).is_some()
-    }
-}
-
-impl Drop for TimerSource {
-    /// Runs when the last receiver is dropped.
-    fn drop(&mut self) {
-        drop(self.shared.node.cancel());
+        drop(this.node.cancel());
+        *this.period = period;
+        mem::replace(this.due, due).is_some()
     }
 }
 
@@ -106,8 +102,8 @@ fn channel(wait: Duration, period: Duration) -> Receiver<Instant> {
     fork::refuse();
     let due = Time::now().after(wait);
     let channel = chan::timed(|tx| {
-        let shared = Arc::new(TimerShared { tx, node: Node::new(due) });
-        Box::new(TimerSource { shared, due: Some(due), period })
+        let (node, serve) = (Node::new(due), Arc::new(Serve { tx }));
+        Box::pin(TimerSource { node, serve, due: Some(due), period })
     });
     #[cfg(feature = "sim")]
     channel.used(Location::caller());
@@ -234,13 +230,13 @@ impl Timer {
     {
         let due = Time::now().after(duration);
         // The output is dropped in the goroutine.
-        let future = Box::pin(async move { drop(future.await) });
-        let state = AfterFuncState { future: Some(future), due: Some(due) };
-        let (runtime, site) = (Later::here(), Location::caller());
-        let (node, object) = (Node::new(due), Object::new());
+        let future = async move { drop(future.await) };
+        let deferred = Box::pin(WithNode { node: Node::new(due), future });
+        let state = AfterFuncState { deferred: Some(deferred), due: Some(due) };
+        let (runtime, site, object) = (Later::here(), Location::caller(), Object::new());
         #[cfg(feature = "sim")]
         object.tried(site);
-        let func = Arc::new(AfterFunc { state: Mutex::new(state), runtime, site, node, object });
+        let func = Arc::new(AfterFunc { state: Mutex::new(state), runtime, site, object });
         func.arm(lock(&func.state), due);
         Self { channel: Receiver::nil(), func: Some(func) }
     }
@@ -331,29 +327,55 @@ struct AfterFunc {
     state: Mutex<AfterFuncState>,
     runtime: Later,
     site: &'static Location<'static>,
-    /// Queued while the timer is armed, and possibly for some time after.
-    node: Node,
     #[cfg_attr(not(feature = "sim"), expect(dead_code, reason = "a simulation asks it"))]
     object: Object,
 }
 
 struct AfterFuncState {
     /// `None` once the goroutine was started.
-    future: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    deferred: Option<Pin<Box<dyn Deferred>>>,
     /// The time to start it; `None` once it was stopped or started.
     due: Option<Time>,
 }
 
+/// The future of the goroutine, with the node of the timer that starts it. The node is queued while
+/// the timer is armed, and possibly for some time after.
+trait Deferred: Future<Output = ()> + Send {
+    fn node(self: Pin<&mut Self>) -> Pin<&mut Node>;
+}
+
+pin_project! {
+    struct WithNode<F> {
+        #[pin]
+        node: Node,
+        #[pin]
+        future: F,
+    }
+}
+
+impl<F: Future> Future for WithNode<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        self.project().future.poll(cx)
+    }
+}
+
+impl<F: Future<Output = ()> + Send> Deferred for WithNode<F> {
+    fn node(self: Pin<&mut Self>) -> Pin<&mut Node> {
+        self.project().node
+    }
+}
+
 impl AfterFunc {
-    /// Queues the node, which must not be queued, and releases the lock.
-    fn arm(self: &Arc<Self>, state: MutexGuard<'_, AfterFuncState>, due: Time) {
-        if due != Time::NEVER {
-            // SAFETY: the node does not move in its `Arc`, and its waker keeps the `Arc` alive
-            // while the node is queued (T3). Only the holder of the lock queues it.
-            let driver = unsafe { register(&self.node, due, TaskWaker::from(self.clone())) };
-            drop(state);
-            driver.into_iter().for_each(TaskWaker::wake);
-        }
+    /// Queues the node, and releases the lock.
+    fn arm(self: &Arc<Self>, mut state: MutexGuard<'_, AfterFuncState>, due: Time) {
+        let Some(deferred) = state.deferred.as_mut().filter(|_| due != Time::NEVER) else { return };
+        let (node, waker) = deferred.as_mut().node().withdraw();
+        let driver = register(node, due, TaskWaker::from(self.clone()));
+        drop(state);
+        drop(waker);
+        driver.into_iter().for_each(TaskWaker::wake);
     }
 
     #[cfg_attr(feature = "sim", track_caller)]
@@ -361,9 +383,10 @@ impl AfterFunc {
         #[cfg(feature = "sim")]
         self.object.tried(Location::caller());
         let mut state = lock(&self.state);
+        let deferred = state.deferred.as_mut();
         // Dropped when this function returns: after the lock is released.
-        let _waker = self.node.cancel();
-        let due = due.filter(|_| state.future.is_some());
+        let _waker = deferred.and_then(|deferred| deferred.as_mut().node().cancel());
+        let due = due.filter(|_| state.deferred.is_some());
         let was = mem::replace(&mut state.due, due).is_some();
         match due {
             Some(due) => self.arm(state, due),
@@ -381,10 +404,10 @@ impl Wake for AfterFunc {
             return;
         }
         state.due = None;
-        let future = state.future.take();
+        let deferred = state.deferred.take();
         drop(state);
-        if let Some(future) = future {
-            self.runtime.go(future, self.site);
+        if let Some(deferred) = deferred {
+            self.runtime.go(deferred, self.site);
         }
     }
 }

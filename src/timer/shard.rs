@@ -6,16 +6,19 @@
 //! every lock, so it must be quick. If it panics, the panic hook has printed that, and the panic is
 //! ignored here.
 //!
-//! Invariants, which the `SAFETY` comments of timers, sleeps and alarms name:
+//! Invariants, which the `SAFETY` comments name:
 //!
 //! - **T1** Links, waker and home of a queued node are accessed only under the lock of its home. A
 //!   node changes its home under the locks of both.
 //! - **T2** The thread that takes a node out because it is due takes its waker, and stores `FIRED`
 //!   last: after that store the owner may free the node, or queue it again.
-//! - **T3** A node is removed before its memory is freed, by [`Node::cancel`] in its owner's drop.
-//!   If the owner is leaked, the memory is never freed.
+//! - **T3** A queued node is pinned, and its drop removes it. So it is removed before its memory is
+//!   freed or used again, which [`Pin`] guarantees. If it is leaked, that never happens.
+//! - **T4** Only the owner queues a node, and only one that is not queued: [`Shard::insert`] takes
+//!   an [`Unqueued`].
 
 use std::marker::PhantomPinned;
+use std::pin::Pin;
 use std::ptr::{self, NonNull};
 use std::task::Context;
 
@@ -96,6 +99,17 @@ impl Node {
         self.state.load(Ordering::Acquire)
     }
 
+    /// As [`state`](Self::state), for an owner that may queue the node.
+    #[inline]
+    pub(crate) fn look(self: Pin<&mut Self>) -> Look<'_> {
+        match self.state() {
+            state::IDLE => Look::Idle(Unqueued(self)),
+            state::QUEUED => Look::Queued(self),
+            state::FIRED => Look::Fired,
+            _ => Look::Over,
+        }
+    }
+
     /// Marks a node that is not queued as no longer used.
     pub(crate) fn finish(&self) {
         self.state.store(state::OVER, Ordering::Relaxed);
@@ -158,15 +172,21 @@ impl Node {
         waker
     }
 
-    /// Replaces the waker of a node that is in no wheel, and returns the old one. No thread calls
-    /// it: the owner keeps it here while the node is due never.
-    ///
-    /// # Safety
-    ///
-    /// The caller is the owner, and the node is not queued.
-    pub(crate) unsafe fn keep_waker(&self, waker: Option<TaskWaker>) -> Option<TaskWaker> {
-        // SAFETY: a node that is not queued belongs to the owner alone.
-        self.waker.with_mut(|own| std::mem::replace(unsafe { &mut *own }, waker))
+    /// As [`cancel`](Self::cancel), for an owner that may queue the node again.
+    #[inline]
+    pub(crate) fn withdraw(self: Pin<&mut Self>) -> (Unqueued<'_>, Option<TaskWaker>) {
+        let waker = self.cancel();
+        (Unqueued(self), waker)
+    }
+
+    /// Removes the node, and makes it as new, to be due at `due`. Returns its waker as well, also a
+    /// [kept](Unqueued::keep_waker) one, which must be called or dropped outside of every lock.
+    pub(crate) fn reset(self: Pin<&mut Self>, due: Time) -> (Unqueued<'_>, Option<TaskWaker>) {
+        let (node, waker) = self.withdraw();
+        let waker = waker.or_else(|| node.keep_waker(None));
+        node.0.entry.due.set(due);
+        node.0.state.store(state::IDLE, Ordering::Relaxed);
+        (node, waker)
     }
 
     /// Makes a queued node wake `cx`'s waker when it is due. Returns a waker for the caller to
@@ -186,6 +206,36 @@ impl Node {
             self.waker.with_mut(|own| std::mem::replace(unsafe { &mut *own }, fresh.take()))
         });
         old.flatten().or(fresh)
+    }
+}
+
+impl Drop for Node {
+    #[inline]
+    fn drop(&mut self) {
+        // Drops the waker here, outside of every lock.
+        drop(self.cancel());
+    }
+}
+
+/// What the owner of a node finds: its [`state`].
+pub(crate) enum Look<'a> {
+    Idle(Unqueued<'a>),
+    /// It may have fired meanwhile.
+    Queued(Pin<&'a mut Node>),
+    Fired,
+    Over,
+}
+
+/// A node that is not queued. The exclusive reference ensures that it stays so, and that no other
+/// thread accesses the node.
+pub(crate) struct Unqueued<'a>(Pin<&'a mut Node>);
+
+impl Unqueued<'_> {
+    /// Replaces the node's waker, and returns the old one. No thread calls it: the owner keeps it
+    /// here while the node is due never.
+    pub(crate) fn keep_waker(&self, waker: Option<TaskWaker>) -> Option<TaskWaker> {
+        // SAFETY: no other thread accesses the node, and no reference to the waker exists.
+        self.0.waker.with_mut(|own| std::mem::replace(unsafe { &mut *own }, waker))
     }
 }
 
@@ -227,29 +277,25 @@ impl Shard {
         self.timers.lock().wheel.len()
     }
 
-    /// Queues a node, to call `waker` at `due`. Returns the waker if the shard is closed.
-    ///
-    /// # Safety
-    ///
-    /// The node is pinned, obeys T3, and is not queued; no other thread queues it.
+    /// Queues a node, to call `waker` at `due`. Returns both if the shard is closed.
     #[inline]
-    pub(crate) unsafe fn insert(
+    pub(crate) fn insert<'a>(
         &self,
-        node: &Node,
+        node: Unqueued<'a>,
         due: Time,
         waker: TaskWaker,
-    ) -> Result<(), TaskWaker> {
+    ) -> Result<(), (Unqueued<'a>, TaskWaker)> {
         let mut timers = self.timers.lock();
         if timers.closed {
-            return Err(waker);
+            return Err((node, waker));
         }
-        // SAFETY: a node that is not queued belongs to the owner alone; the lock is held.
-        unsafe {
-            node.entry.due.set(due);
-            node.waker.with_mut(|slot| *slot = Some(waker));
-            node.home.store(ptr::from_ref(self).cast_mut(), Ordering::Relaxed);
-            timers.wheel.insert(node.entry());
-        }
+        let node = node.0;
+        node.entry.due.set(due);
+        // SAFETY: no other thread accesses a node that is not queued.
+        node.waker.with_mut(|slot| unsafe { *slot = Some(waker) });
+        node.home.store(ptr::from_ref(self).cast_mut(), Ordering::Relaxed);
+        // SAFETY: the lock is held; the node is in no wheel, and is removed before it is freed (T3).
+        unsafe { timers.wheel.insert(node.entry()) };
         // Release: pairs with the Acquire load in `state`, after which a `cancel` on another thread
         // reads the home.
         node.state.store(state::QUEUED, Ordering::Release);
