@@ -3,6 +3,7 @@
 use std::mem::ManuallyDrop;
 use std::panic::Location;
 use std::pin::Pin;
+use std::process;
 use std::ptr;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -12,10 +13,13 @@ use async_task::{Builder, WithInfo};
 use crate::clock;
 use crate::coop::{self, Witness};
 use crate::executor::Executor;
+#[cfg(feature = "sim")]
+use crate::executor::simulation::Simulation;
 use crate::header::{Flags, Header, Keeper, Task};
 use crate::local_queue::LocalQueue;
 use crate::panics::{Caught, catch, contain};
 use crate::platform::light_fence;
+use crate::wait::block_on::block_on;
 
 mod remote;
 
@@ -87,24 +91,59 @@ where
     builder.spawn(|_| Goroutine(ManuallyDrop::new(future)), WithInfo(Executor::schedule))
 }
 
-/// As [`allocate`], for a future that may borrow.
-///
-/// # Safety
-///
-/// If the future or its output borrows, the caller must ensure that the goroutine has ended (its
-/// task has resolved) before the borrows end.
-#[inline(always)]
-pub(crate) unsafe fn allocate_borrowing<F: Future>(
+/// Starts a goroutine, whose future may borrow, on its executor. Then calls `run`, and blocks the
+/// thread until the goroutine has ended. Returns its outcome, and the result of `run`.
+#[cfg_attr(feature = "sim", track_caller)]
+pub(crate) fn run_borrowing<F, R>(
     header: Header,
     future: F,
-) -> (Task, Handle<F::Output>) {
+    run: impl FnOnce() -> R,
+) -> (Outcome<F::Output>, R)
+where
+    F: Future + Send,
+    F::Output: Send,
+{
+    // SAFETY: the future and its output are `Send`.
+    unsafe { run_unchecked(header, future, |_| run()) }
+}
+
+/// As [`run_borrowing`], for a future that is not `Send`, in a simulation.
+#[cfg(feature = "sim")]
+pub(crate) fn run_simulated<F: Future, R>(
+    simulation: Simulation,
+    header: Header,
+    future: F,
+    run: impl FnOnce(&Handle<F::Output>) -> R,
+) -> (Outcome<F::Output>, R) {
+    assert!(ptr::eq(Executor::of(&header), simulation.executor), "a goroutine of the simulation");
+    // SAFETY: only the thread of a simulation polls its goroutines, and this is that thread,
+    // because a `Simulation` is not `Send`.
+    unsafe { run_unchecked(header, future, run) }
+}
+
+/// # Safety
+///
+/// The future and its output are `Send`, or no other thread polls the goroutine.
+#[cfg_attr(feature = "sim", track_caller)]
+unsafe fn run_unchecked<F: Future, R>(
+    header: Header,
+    future: F,
+    run: impl FnOnce(&Handle<F::Output>) -> R,
+) -> (Outcome<F::Output>, R) {
+    let executor = Executor::of(&header);
     let builder = Builder::new().metadata(header);
-    // SAFETY: the caller is responsible for borrows; the public functions require `Send`;
-    // `schedule` is a function, which borrows nothing.
-    unsafe {
-        builder
-            .spawn_unchecked(|_| Goroutine(ManuallyDrop::new(future)), WithInfo(Executor::schedule))
-    }
+    let body = || {
+        let future = |_: &_| Goroutine(ManuallyDrop::new(future));
+        // SAFETY: the handle resolves only after the future has been dropped, and this function
+        // returns only after the handle has resolved. `schedule` borrows nothing.
+        let (task, handle) =
+            unsafe { builder.spawn_unchecked(future, WithInfo(Executor::schedule)) };
+        executor.submit_outside(task, false);
+        let result = run(&handle);
+        (block_on(handle), result)
+    };
+    // The future may borrow from the caller's frames, which must not unwind while it is alive.
+    catch(body).unwrap_or_else(|_| process::abort())
 }
 
 /// As [`allocate`], for a future that only this thread polls and drops. When it is woken, its task

@@ -15,7 +15,7 @@ use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::Poll;
 use std::time::Duration;
-use std::{env, io, process, ptr, thread};
+use std::{env, io, ptr, thread};
 
 use crate::coop::{self, Reason};
 use crate::crash::{CRASH_GRACE, Ended, LocalMain, OnDeadlock, OnPanic};
@@ -30,7 +30,6 @@ use crate::panics::{Caught, catch, contain, drop_flat, lock};
 #[cfg(feature = "sim")]
 use crate::simulated::{self, Outside};
 use crate::threads;
-use crate::wait::block_on::block_on as block_thread_on;
 use crate::wait::case::{Case, async_wait};
 
 pub use builder::Builder;
@@ -683,22 +682,12 @@ where
     F: Future + Send,
     F::Output: Send,
 {
-    let run = || {
-        let call = executor.block_on_calls().enter(None);
-        let main = call.until_crash(main, inspect::of_mains());
-        call.set_main(&header);
-        // SAFETY: the task resolves only after the future has been dropped, and this function
-        // returns only after the task has resolved (a panic before that aborts the process, below).
-        let (task, main) = unsafe { goroutine::allocate_borrowing(header, main) };
-        executor.submit_outside(task, false);
-        let lent = Executor::lend_thread();
-        let outcome = block_thread_on(main);
-        drop(lent);
-        (outcome, call.end())
-    };
-    // The main may borrow from the caller's frame, which must not unwind while the main is alive.
-    let (outcome, ended) = catch(run).unwrap_or_else(|_| process::abort());
-    finish_main(executor, outcome.into_inner().map_err(|exit| exit.observe()), ended)
+    let call = executor.block_on_calls().enter(None);
+    let main = call.until_crash(main, inspect::of_mains());
+    call.set_main(&header);
+    let (outcome, lent) = goroutine::run_borrowing(header, main, Executor::lend_thread);
+    drop(lent);
+    finish_main(executor, outcome.into_inner().map_err(|exit| exit.observe()), call.end())
 }
 
 #[track_caller]

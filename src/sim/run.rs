@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::mem::{replace, take};
 use std::panic::Location;
-use std::process;
 use std::time::Duration;
 
 use super::strategy::{Choice, Choices, Chooser, Deviation, Key, Question, Target};
@@ -13,11 +12,10 @@ use crate::fork;
 use crate::goroutine;
 use crate::header::WaitReason;
 use crate::inspect;
-use crate::panics::{Caught, catch, contain};
+use crate::panics::{Caught, contain};
 use crate::random::Seeded;
 use crate::runtime::assert_may_block;
 use crate::simulated::{self, Operation, Outside};
-use crate::wait::block_on::block_on;
 use crate::waker::TaskWaker;
 
 /// The settings of a run.
@@ -418,69 +416,65 @@ pub(super) fn run<F: Future>(plan: Plan<'_>, main: impl FnOnce() -> F) -> Run<F:
     let Plan { site, seed, chooser, step_limit, cancel, leaks, allowed } = plan;
     let goes_on = |operation| with_state(|state| state.goes_on(operation)).unwrap_or(true);
     let (simulation, outer) = Simulation::begin(goes_on, allowed);
-    // The main may borrow from the caller's frames, which must not unwind while it is alive.
-    let body = || {
-        let mut draws = Seeded::new(seed);
-        draws.exchange();
-        CURRENT.set(Some(State {
-            simulation,
-            chooser,
-            cancel,
-            is_ending: false,
-            steps: Vec::new(),
-            deviations: Vec::new(),
-            choices: Choices::default(),
-            taken: 0,
-            step_limit,
-            current: 0,
-            gives_way: false,
-            pass: None,
-            polled_at: 0,
-            refused: 0,
-            next: None,
-            goroutines: Vec::new(),
-            waits: Vec::new(),
-            // Makes the numbers of waits unique, so that a wait left from another run matches none.
-            last_wait: simulated::in_process(0),
-        }));
-        let call = simulation.executor.block_on_calls().enter(None);
-        let main = call.until_crash(async move { main().await }, None);
-        let handle = simulation.executor.spawn_with(site, |header| {
-            call.set_main(&header);
-            // SAFETY: the goroutine ends before this function returns; until then only this thread
-            // polls it, in this function.
-            unsafe { goroutine::allocate_borrowing(header, main) }
+    let mut draws = Seeded::new(seed);
+    draws.exchange();
+    CURRENT.set(Some(State {
+        simulation,
+        chooser,
+        cancel,
+        is_ending: false,
+        steps: Vec::new(),
+        deviations: Vec::new(),
+        choices: Choices::default(),
+        taken: 0,
+        step_limit,
+        current: 0,
+        gives_way: false,
+        pass: None,
+        polled_at: 0,
+        refused: 0,
+        next: None,
+        goroutines: Vec::new(),
+        waits: Vec::new(),
+        // Makes the numbers of waits unique, so that a wait left from another run matches none.
+        last_wait: simulated::in_process(0),
+    }));
+    let call = simulation.executor.block_on_calls().enter(None);
+    let main = call.until_crash(async move { main().await }, None);
+    let header = simulation.executor.start_outside(site, false);
+    call.set_main(&header);
+    let (outcome, (state, crash, ended)) =
+        goroutine::run_simulated(simulation, header, main, |handle| {
+            let mut ended = drive(simulation, || handle.is_finished() || call.has_crashed());
+            if leaks && ended.is_ok() && !call.has_crashed() {
+                ended = find_leaks(simulation);
+            }
+            in_run(|state| state.is_ending = true);
+            simulation.drop_goroutines();
+            let mut state = CURRENT.take().expect("the run of this thread");
+            let crash = call.end().crash;
+            drop(take(&mut state.waits));
+            draws.exchange();
+            simulation.end(outer);
+            (state, crash, ended)
         });
-        let mut ended = drive(simulation, || handle.is_finished() || call.has_crashed());
-        if leaks && ended.is_ok() && !call.has_crashed() {
-            ended = find_leaks(simulation);
+    let result = match (outcome.into_inner(), crash, ended) {
+        (outcome, Some(caught), _) => {
+            contain(|| drop(outcome));
+            Err(panicked(&caught))
         }
-        in_run(|state| state.is_ending = true);
-        simulation.drop_goroutines();
-        let state = CURRENT.take().expect("the run of this thread");
-        let crash = call.end().crash;
-        drop(state.waits);
-        draws.exchange();
-        simulation.end(outer);
-        let result = match (block_on(handle).into_inner(), crash, ended) {
-            (outcome, Some(caught), _) => {
-                contain(|| drop(outcome));
-                Err(panicked(&caught))
+        (Err(exit), None, ended) => match exit.observe() {
+            Some(caught) => Err(panicked(&caught)),
+            None => {
+                let aborted = || Kind::Panic.with("the main goroutine was aborted");
+                Err(ended.err().unwrap_or_else(aborted))
             }
-            (Err(exit), None, ended) => match exit.observe() {
-                Some(caught) => Err(panicked(&caught)),
-                None => {
-                    let aborted = || Kind::Panic.with("the main goroutine was aborted");
-                    Err(ended.err().unwrap_or_else(aborted))
-                }
-            },
-            (Ok(output), None, Ok(())) => Ok(output.expect("only a crash ends a main early")),
-            (Ok(output), None, Err(failure)) => {
-                contain(|| drop(output));
-                Err(failure)
-            }
-        };
-        Run { result, steps: state.steps, deviations: state.deviations, choices: state.choices }
+        },
+        (Ok(output), None, Ok(())) => Ok(output.expect("only a crash ends a main early")),
+        (Ok(output), None, Err(failure)) => {
+            contain(|| drop(output));
+            Err(failure)
+        }
     };
-    catch(body).unwrap_or_else(|_| process::abort())
+    Run { result, steps: state.steps, deviations: state.deviations, choices: state.choices }
 }
