@@ -128,16 +128,21 @@ pub(crate) unsafe fn enter(header: *const Header, epoch: u32) {
     unsafe { &*header }.begin_poll(epoch);
 }
 
-/// As [`enter`], with an empty budget, so that each operation asks [`simulated::goes_on`].
-///
-/// # Safety
-///
-/// As for [`enter`].
+/// Runs `poll`, which polls the goroutine, with an empty budget, so that each operation asks
+/// [`simulated::goes_on`].
 #[cfg(feature = "sim")]
-pub(crate) unsafe fn enter_simulated(header: *const Header, epoch: u32) {
-    // SAFETY: passed on to the caller.
+pub(crate) fn simulate<R>(header: &Header, epoch: u32, poll: impl FnOnce() -> R) -> R {
+    struct Leave;
+    impl Drop for Leave {
+        fn drop(&mut self) {
+            leave();
+        }
+    }
+    let _leave = Leave;
+    // SAFETY: `header` is valid until `leave`, which is called before this function returns.
     unsafe { enter(header, epoch) };
     LOCAL.with(|l| l.budget.set(0));
+    poll()
 }
 
 /// Records that the goroutine's future is polled with this waker, which does not move until

@@ -81,7 +81,7 @@ use crate::processor::{
 use crate::random;
 use crate::rest::Rest;
 use crate::run_next::RunNext;
-use crate::run_queue::{GlobalQueue, prefetch};
+use crate::run_queue::{GlobalQueue, Owner, prefetch};
 use crate::running::Running;
 #[cfg(feature = "net")]
 use crate::sources::Slot;
@@ -91,6 +91,7 @@ use crate::threads;
 use crate::timer::driver;
 use crate::timer::shard::{self, Shard as Timers};
 use crate::watched::{Doing, STUCK, Watched};
+use guards::Held;
 
 /// Maximum number of goroutines taken from the global queue at once. They do not fill the local
 /// queue, so that it has room for the goroutines that they spawn.
@@ -202,13 +203,9 @@ impl Worker {
     }
 
     /// Returns the worker that holds a processor.
-    ///
-    /// # Safety
-    ///
-    /// The scheduler's lock is held for `'a`: a worker gives its processor up under the lock before
-    /// its thread ends.
-    unsafe fn holder_of<'a>(processor: &Processor) -> Option<&'a Self> {
-        // SAFETY: the lock is held. A field that is not atomic is the owner's, or under the lock.
+    fn holder_of<'a>(_: &'a Sched, processor: &Processor) -> Option<&'a Self> {
+        // SAFETY: a worker gives its processor up under the lock, which is held, before its thread
+        // ends. A field that is not atomic is the owner's, or under the lock.
         processor.owner().map(|worker| unsafe { worker.cast().as_ref() })
     }
 
@@ -237,14 +234,6 @@ impl Worker {
     }
 }
 
-/// The right to access what belongs to the processor. The holder is always this thread's worker, so
-/// the guard has no pointer to it and fits into two registers.
-struct Held<'a> {
-    worker: PhantomData<&'a Worker>,
-    was: bool,
-    processor: &'static Processor,
-}
-
 impl Held<'_> {
     /// Replaces the run-next goroutine, and returns the previous one.
     #[inline(always)]
@@ -253,12 +242,11 @@ impl Held<'_> {
         // SAFETY: the processor is held.
         Worker::with(|w| unsafe { from_slot(w.run_next.swap(next)) })
     }
-}
 
-impl Drop for Held<'_> {
     #[inline(always)]
-    fn drop(&mut self) {
-        Worker::with(|w| w.run_next.release(self.was));
+    fn queue(&mut self) -> Owner<'_, Task> {
+        // SAFETY: the processor is held.
+        unsafe { self.processor.queue.owner() }
     }
 }
 
@@ -270,6 +258,55 @@ impl Drop for Held<'_> {
 unsafe fn from_slot(next: *mut ()) -> Option<Task> {
     // SAFETY: the slot holds tasks in raw form.
     NonNull::new(next).map(|next| unsafe { Task::from_raw(next) })
+}
+
+/// What belongs to a processor whose worker is in a poll, which cannot access it meanwhile.
+struct Revoked<'a> {
+    worker: &'a Worker,
+    next: Option<Task>,
+    queue: Owner<'a, Task>,
+}
+
+impl<'a> Revoked<'a> {
+    /// Revokes a processor. Returns `None`, and changes nothing, if its worker is not in a poll.
+    fn take(sched: &'a Sched, processor: &'a Processor) -> Option<Self> {
+        let worker = Worker::holder_of(sched, processor)?;
+        let next = worker.run_next.revoke()?;
+        // SAFETY: while revoked, the slot and the queue belong to this thread.
+        let (next, queue) = unsafe { (from_slot(next), processor.queue.owner()) };
+        Some(Self { worker, next, queue })
+    }
+
+    /// Gives it back. If the worker has seen that it was revoked, it checks under the lock, and
+    /// continues.
+    fn reinstate(self) {
+        if let Some(next) = self.next {
+            self.worker.run_next.swap(next.into_raw().as_ptr());
+        }
+        self.worker.run_next.reinstate();
+    }
+}
+
+/// A list of workers. Each leaves it under the scheduler's lock, before its thread ends.
+#[derive(Default)]
+struct Workers(Vec<NonNull<Worker>>);
+
+// SAFETY: a listed worker is alive, and is accessed under the lock.
+unsafe impl Send for Workers {}
+
+impl Workers {
+    fn enter(&mut self, worker: &Worker) {
+        self.0.push(NonNull::from(worker));
+    }
+
+    fn leave(&mut self, worker: &Worker) {
+        self.0.retain(|other| *other != NonNull::from(worker));
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Worker> + Clone {
+        // SAFETY: a listed worker is alive.
+        self.0.iter().map(|worker| unsafe { worker.as_ref() })
+    }
 }
 
 // ------------------------------------------------------------------------------------------------
@@ -313,18 +350,14 @@ struct Sched {
     /// The number of checks for which the monitor keeps the shorter period.
     alert: u32,
     /// Workers that compute without a processor.
-    displaced: Vec<NonNull<Worker>>,
+    displaced: Workers,
     /// All workers.
-    workers: Vec<NonNull<Worker>>,
+    workers: Workers,
     /// Hand-overs from computing workers since `displaced` was last empty.
     handed_over: u32,
     thread_name: String,
     hooks: threads::Hooks,
 }
-
-// SAFETY: a listed worker is alive, and is accessed under the lock, which it acquires to leave the
-// list.
-unsafe impl Send for Sched {}
 
 /// All executors. A goroutine stores a two-byte index instead of a pointer.
 static EXECUTORS: Table<Executor, MAX_RUNTIMES> = Table::new();
@@ -468,7 +501,7 @@ impl Executor {
             coop::set_executor(HOOKS);
             let hooks = {
                 let mut sched = lock(&self.sched);
-                sched.workers.push(NonNull::from(w));
+                sched.workers.enter(w);
                 sched.hooks.clone()
             };
             self.spares.arrive();
@@ -485,7 +518,7 @@ impl Executor {
             }
             hooks.stopped();
             w.executor.set(ptr::null());
-            lock(&self.sched).workers.retain(|other| *other != NonNull::from(w));
+            lock(&self.sched).workers.leave(w);
         });
     }
 
@@ -614,7 +647,7 @@ impl Executor {
             self.publish_private_queue(processor);
         }
         // SAFETY: only the holder calls this.
-        if let Some(task) = unsafe { processor.queue.pop() } {
+        if let Some(task) = unsafe { processor.queue.owner() }.pop() {
             return Some(task);
         }
         let searches = |searching| searching || procs > 1 && self.idle.try_begin_search(procs);
@@ -692,25 +725,23 @@ impl Executor {
     /// Steals the run-next goroutine of a worker that is in a long poll. A worker that is about to
     /// run it keeps it.
     fn steal_next(&self, victim: &Processor) -> Option<Task> {
-        let has_next = |_: &MutexGuard<'_, Sched>| {
-            // SAFETY: the lock is held, as the guard shows.
-            unsafe { Worker::holder_of(victim) }.filter(|worker| !worker.run_next.seems_empty())
+        let has_next = |sched: &MutexGuard<'_, Sched>| {
+            Worker::holder_of(sched, victim).is_some_and(|worker| !worker.run_next.seems_empty())
         };
-        has_next(&self.sched.try_lock().ok()?)?;
+        if !has_next(&self.sched.try_lock().ok()?) {
+            return None;
+        }
         // Waits, as Go does: the owner is most likely at the end of a short poll.
         if victim.ends_poll() {
             return None;
         }
-        let sched = self.sched.try_lock().ok()?;
-        let worker = has_next(&sched)?;
-        let next = worker.run_next.revoke()?;
-        // The poll of a main has begun meanwhile: the goroutine stays. The slot was empty.
-        let next = if victim.is_kept() { worker.run_next.swap(next) } else { next };
-        // Only the goroutine is taken. If the owner saw `revoked` meanwhile, it checks under the
-        // lock and continues.
-        worker.run_next.reinstate();
-        // SAFETY: while revoked, the slot belonged to this thread.
-        unsafe { from_slot(next) }
+        let sched = self.sched.try_lock().ok().filter(has_next)?;
+        let mut revoked = Revoked::take(&sched, victim)?;
+        // If the poll of a main has begun meanwhile, the goroutine stays.
+        let next = if victim.is_kept() { None } else { revoked.next.take() };
+        // Only the goroutine is taken.
+        revoked.reinstate();
+        next
     }
 
     /// Spins for about one thread wake-up, so that work submitted meanwhile needs no unpark.
@@ -766,7 +797,7 @@ impl Executor {
             let poller = {
                 let mut sched = lock(&self.sched);
                 w.run_next.reinstate();
-                sched.displaced.retain(|other| *other != NonNull::from(w));
+                sched.displaced.leave(w);
                 // If others search, they find the pushed goroutines, or look once more themselves.
                 let is_late = earliest <= now || self.has_events();
                 let is_needed =
@@ -928,12 +959,11 @@ impl Executor {
     /// Enqueues at the processor. This is a Push, unless no other goroutine is queued there: then
     /// the worker runs it next. With one processor there is no worker to wake, and no fence.
     #[inline(always)]
-    fn enqueue(&self, held: Held<'_>, task: Task) {
+    fn enqueue(&self, mut held: Held<'_>, task: Task) {
         let queue = &held.processor.queue;
         let procs = self.procs.load(Ordering::Relaxed);
         if procs == 1 {
-            // SAFETY: the processor is held.
-            if let Err(task) = unsafe { queue.push_own(task) } {
+            if let Err(task) = held.queue().push(task) {
                 self.global.push(task);
             }
             return;
@@ -961,7 +991,7 @@ impl Executor {
     /// The caller owns the processor. Wakes no worker.
     fn drain(&self, processor: &Processor, next: Option<Task>) {
         // SAFETY: the caller owns the processor.
-        let own = unsafe { processor.queue.take_own() };
+        let own = unsafe { processor.queue.owner() }.take();
         self.global.append(next.into_iter().chain(own).chain(processor.queue.shared().try_iter()));
     }
 
@@ -970,7 +1000,7 @@ impl Executor {
     #[cold]
     fn publish_private_queue(&self, processor: &Processor) {
         // SAFETY: the caller is the holder.
-        self.global.append(unsafe { processor.queue.take_own() });
+        self.global.append(unsafe { processor.queue.owner() }.take());
         self.notify();
     }
 
@@ -1079,39 +1109,6 @@ impl Executor {
             }
             handle
         })
-    }
-
-    /// Creates the header of a goroutine that starts without a processor. The goroutine counts as
-    /// live from now on.
-    pub(crate) fn start_outside(
-        &self,
-        spawned_at: &'static Location<'static>,
-        is_main: bool,
-    ) -> Header {
-        self.started_external();
-        let id = Worker::with(|w| if is_main { w.ids.next_main() } else { w.ids.next() });
-        Header::new(id, EXTERNAL, self.index, spawned_at)
-    }
-
-    /// As [`start_outside`](Self::start_outside), in the runtime of that generation. Returns `None`
-    /// if that has ended, or is shutting down.
-    pub(crate) fn start_in(
-        &self,
-        generation: usize,
-        spawned_at: &'static Location<'static>,
-        is_main: bool,
-    ) -> Option<Header> {
-        // A shutdown begins under the lock, and waits for every goroutine that is counted by then.
-        let _sched = lock(&self.sched);
-        (!self.is_over(generation)).then(|| self.start_outside(spawned_at, is_main))
-    }
-
-    /// Counts a goroutine that starts on a thread without a processor, or a main that its own
-    /// thread polls.
-    #[cold]
-    pub(crate) fn started_external(&self) {
-        // SeqCst: either the shutdown counts the goroutine, or the goroutine sees the shutdown.
-        self.processors.external.started.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Records that the running goroutine parks. From now on another thread may poll it to its end,
@@ -1273,16 +1270,15 @@ impl Executor {
     /// compete for the same cores, and the others get the goroutines queued at the processor.
     fn retake(&'static self, sched: &mut Sched, now: Time, passed: Duration) {
         // A worker that has begun to sleep no longer computes.
-        sched.displaced.retain(|worker| {
+        sched.displaced.0.retain(|worker| {
             // SAFETY: a worker, with its clock, leaves the list under the lock before it ends.
             unsafe { &*worker.as_ref().clock.get() }.is_asleep() != Some(true)
         });
-        sched.handed_over = if sched.displaced.is_empty() { 0 } else { sched.handed_over };
+        sched.handed_over = if sched.displaced.0.is_empty() { 0 } else { sched.handed_over };
         let (mut progress, mut wants_thief) = (!sched.idle.is_empty(), false);
         let (mut stuck, mut starving) = (Vec::new(), self.spares.is_starving());
         for processor in self.processors.in_use() {
-            // SAFETY: the lock is held.
-            let Some(worker) = (unsafe { Worker::holder_of(processor) }) else { continue };
+            let Some(worker) = Worker::holder_of(sched, processor) else { continue };
             // SAFETY: it is on the stack of the worker, which holds a processor.
             let clock = unsafe { &*worker.clock.get() };
             let has_next = !worker.run_next.seems_empty();
@@ -1291,7 +1287,7 @@ impl Executor {
             let doing =
                 worker.watched.look(processor, clock, (now, passed), is_polling, work_waits);
             match doing {
-                Doing::Progress if starving && self.revoke(worker, processor) => {
+                Doing::Progress if starving && self.revoke(sched, processor) => {
                     // The worker, whose poll is short, runs the job.
                     self.hand_over(sched, processor);
                     (progress, starving) = (true, false);
@@ -1299,14 +1295,15 @@ impl Executor {
                 Doing::Progress => progress = true,
                 _ if !work_waits || processor.stays_kept() => {}
                 Doing::Busy => wants_thief |= has_next,
-                Doing::Sleeps => stuck.push((processor, worker, None)),
-                Doing::Computes(waited) => stuck.push((processor, worker, Some(waited))),
+                Doing::Sleeps => stuck.push((processor, None)),
+                Doing::Computes(waited) => stuck.push((processor, Some(waited))),
             }
             if doing != Doing::Progress && work_waits {
                 sched.alert = ALERT_LOOKS;
             }
         }
-        for (processor, worker, computes) in stuck {
+        for (processor, computes) in stuck {
+            let Some(worker) = Worker::holder_of(sched, processor) else { continue };
             if computes.is_some()
                 && progress
                 && worker.run_next.seems_empty()
@@ -1316,17 +1313,19 @@ impl Executor {
             }
             let hands_over = computes.is_none() || !progress;
             let too_early = |waited| waited < STUCK * (1 << sched.handed_over.min(10));
-            let too_many = computes
-                .is_some_and(|waited| sched.displaced.len() == MOST_DISPLACED || too_early(waited));
+            let too_many = computes.is_some_and(|waited| {
+                sched.displaced.0.len() == MOST_DISPLACED || too_early(waited)
+            });
             if hands_over && (too_many || !self.spares.can_call()) {
                 continue;
             }
-            if !self.revoke(worker, processor) {
+            if !self.revoke(sched, processor) {
                 continue;
             }
             if hands_over {
                 if computes.is_some() {
-                    sched.displaced.push(NonNull::from(worker));
+                    let worker = NonNull::from(worker);
+                    sched.displaced.0.push(worker);
                     sched.handed_over += 1;
                 }
                 self.hand_over(sched, processor);
@@ -1343,11 +1342,10 @@ impl Executor {
     }
 
     /// Takes a processor from its worker, if that is in a poll, and moves its goroutines to the
-    /// global queue. Must be called under the scheduler's lock.
-    fn revoke(&self, worker: &Worker, processor: &Processor) -> bool {
-        let Some(next) = worker.run_next.revoke() else { return false };
-        // SAFETY: while revoked, the slot belonged to this thread.
-        self.drain(processor, unsafe { from_slot(next) });
+    /// global queue.
+    fn revoke(&self, sched: &Sched, processor: &Processor) -> bool {
+        let Some(Revoked { next, .. }) = Revoked::take(sched, processor) else { return false };
+        self.drain(processor, next);
         true
     }
 

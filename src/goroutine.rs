@@ -15,7 +15,7 @@ use crate::coop::{self, Witness};
 use crate::executor::Executor;
 #[cfg(feature = "sim")]
 use crate::executor::simulation::Simulation;
-use crate::header::{Flags, Header, Keeper, Task};
+use crate::header::{Flags, Header, Keeper, OwnWaker, Task};
 use crate::local_queue::LocalQueue;
 use crate::panics::{Caught, catch, contain};
 use crate::platform::light_fence;
@@ -364,10 +364,11 @@ fn exit<T>(header: &Header, payload: Option<Caught>) -> Outcome<T> {
 fn park_first(header: &Header, waker: &Waker) -> bool {
     // The registry's waker is a counted reference. A detached goroutine whose other wakers have all
     // been dropped has no other reference.
-    header.locate(waker);
-    let before = header.set_registered(Executor::shard_of(header).registry.insert(waker.clone()));
+    // SAFETY: it is the waker with which the task polls the goroutine.
+    let own = || unsafe { OwnWaker::new(header, waker) };
+    let before = header.set_registered(Executor::shard_of(header).registry.insert(own()));
     if before.has_remote() {
-        REMOTES.parked(header, waker);
+        REMOTES.parked(header, own());
     }
     before.is_aborted()
 }

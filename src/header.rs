@@ -352,6 +352,52 @@ const UNKNOWN: usize = usize::MAX;
 const SHARD_BITS: u32 = 11;
 const ID_BITS: u32 = 41;
 
+/// A goroutine's own waker, from which its header is found. To clone, wake or drop it runs no
+/// foreign code.
+#[derive(Clone, Debug)]
+pub(crate) struct OwnWaker(Waker);
+
+impl OwnWaker {
+    pub(crate) fn of_task(task: &Task) -> Self {
+        let waker = task.waker();
+        // SAFETY: it is the task's waker.
+        unsafe { Self::new(task.metadata(), &waker) }
+    }
+
+    /// Clones `waker`.
+    ///
+    /// # Safety
+    ///
+    /// It is a waker of the goroutine with this header, made by its task.
+    pub(crate) unsafe fn new(header: &Header, waker: &Waker) -> Self {
+        let offset = ptr::from_ref(header).addr().wrapping_sub(waker.data().addr());
+        let known = OFFSET.load(Ordering::Relaxed);
+        // A store by each goroutine would move the line from core to core.
+        if known != offset {
+            assert!(known == UNKNOWN, "async-task has one layout for all tasks");
+            OFFSET.store(offset, Ordering::Relaxed);
+        }
+        Self(waker.clone())
+    }
+
+    /// Returns the header of the goroutine.
+    pub(crate) fn header(&self) -> &Header {
+        let header = self.0.data().wrapping_byte_add(OFFSET.load(Ordering::Relaxed));
+        // SAFETY: `new` has found a header at this offset in the allocation of a task, and has
+        // checked that it is the same for this one. The waker keeps the allocation alive.
+        unsafe { &*header.cast() }
+    }
+
+    pub(crate) fn wake(self) {
+        self.0.wake();
+    }
+
+    /// The address that all wakers of the goroutine have.
+    pub(crate) fn address(&self) -> usize {
+        self.0.data().addr()
+    }
+}
+
 impl Header {
     /// The number of shards that can be distinguished.
     pub(crate) const SHARDS: usize = 1 << SHARD_BITS;
@@ -379,28 +425,6 @@ impl Header {
                 flags: AtomicU32::new(0),
             }
         }
-    }
-
-    /// Records the offset of the header from the data of the goroutine's `waker`.
-    pub(crate) fn locate(&self, waker: &Waker) {
-        let offset = ptr::from_ref(self).addr().wrapping_sub(waker.data().addr());
-        let known = OFFSET.load(Ordering::Relaxed);
-        // A store by each goroutine would move the line from core to core.
-        if known != offset {
-            assert!(known == UNKNOWN, "async-task has one layout for all tasks");
-            OFFSET.store(offset, Ordering::Relaxed);
-        }
-    }
-
-    /// Returns the header of the goroutine that `waker` wakes.
-    ///
-    /// # Safety
-    ///
-    /// `waker` is, or is a clone of, a waker that was passed to [`locate`](Self::locate).
-    pub(crate) unsafe fn of_waker(waker: &Waker) -> &Self {
-        // SAFETY: `locate` has found the header at this offset in the allocation of the goroutine,
-        // which the waker keeps alive.
-        unsafe { &*waker.data().wrapping_byte_add(OFFSET.load(Ordering::Relaxed)).cast() }
     }
 
     pub(crate) fn id(&self) -> u64 {

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::panic::Location;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::Waker;
 
 use crate::clock::Time;
 use crate::coop;
@@ -35,7 +36,7 @@ pub(crate) struct LocalQueue {
     main: AtomicU8,
     state: Mutex<State>,
     /// The goroutines that have parked, so that the end of the call finds them.
-    pub(crate) parked: Registry,
+    pub(crate) parked: Registry<Waker>,
 }
 
 #[derive(Debug, Default)]

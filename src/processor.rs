@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::clock::Time;
-use crate::header::{Header, Task};
+use crate::header::{Header, OwnWaker, Task};
 use crate::registry::Registry;
 use crate::run_queue::RunQueue;
 use crate::table::StaticRef;
@@ -351,7 +351,7 @@ const _: () = assert!(EXTERNAL < Header::SHARDS);
 #[derive(Default)]
 pub(crate) struct Shard {
     /// The goroutines that have parked at least once.
-    pub(crate) registry: Registry,
+    pub(crate) registry: Registry<OwnWaker>,
     /// The numbers of goroutines that started and ended here. Only the holder writes a processor's.
     pub(crate) started: AtomicUsize,
     pub(crate) finished: AtomicUsize,

@@ -9,40 +9,38 @@
 //! for later goroutines.
 
 use std::sync::Mutex;
-use std::task::Waker;
 
 use crate::panics::lock;
 
 /// The parked goroutines of one shard.
-#[derive(Debug, Default)]
-pub(crate) struct Registry {
-    entries: Mutex<Entries>,
+#[derive(Debug)]
+pub(crate) struct Registry<W> {
+    entries: Mutex<Entries<W>>,
 }
 
-#[derive(Debug, Default)]
-struct Entries {
+#[derive(Debug)]
+struct Entries<W> {
     /// `None` for a block whose entries are all vacant.
-    blocks: Vec<Option<Box<Block>>>,
+    blocks: Vec<Option<Box<Block<W>>>>,
     /// The blocks that are not full. New entries go into the last one.
     open: Vec<u32>,
     /// Memory for at most [`KEPT`] blocks.
-    #[expect(clippy::vec_box, reason = "a block's memory moves in and out")]
-    spare: Vec<Box<Block>>,
+    spare: Vec<Box<Block<W>>>,
 }
 
 /// 64 entries: the wakers, which keep the goroutines' allocations alive.
 #[derive(Debug)]
-struct Block {
+struct Block<W> {
     /// A bit for each entry in use.
     used: u64,
-    wakers: [Option<Waker>; BLOCK],
+    wakers: [Option<W>; BLOCK],
 }
 
 pub(crate) const BLOCK: usize = u64::BITS as usize;
 /// Maximum number of empty blocks that are kept: 16 KiB.
 const KEPT: usize = 16;
 
-impl Block {
+impl<W> Block<W> {
     #[cold]
     fn new() -> Box<Self> {
         Box::new(Self { used: 0, wakers: [const { None }; BLOCK] })
@@ -54,9 +52,16 @@ fn split(index: u32) -> (usize, usize) {
     (index as usize / BLOCK, index as usize % BLOCK)
 }
 
-impl Registry {
+impl<W> Default for Registry<W> {
+    fn default() -> Self {
+        let entries = Entries { blocks: Vec::new(), open: Vec::new(), spare: Vec::new() };
+        Self { entries: Mutex::new(entries) }
+    }
+}
+
+impl<W: Clone> Registry<W> {
     /// Inserts a goroutine. Returns the index of its entry.
-    pub(crate) fn insert(&self, waker: Waker) -> u32 {
+    pub(crate) fn insert(&self, waker: W) -> u32 {
         let Entries { blocks, open, spare } = &mut *lock(&self.entries);
         if open.is_empty() {
             let at = u32::try_from(blocks.len()).ok().filter(|at| *at < u32::MAX / u64::BITS);
@@ -77,7 +82,7 @@ impl Registry {
 
     /// Removes an entry, and calls `removed` before any other thread can look the entry up. Returns
     /// the waker.
-    pub(crate) fn remove(&self, index: u32, removed: impl FnOnce()) -> Option<Waker> {
+    pub(crate) fn remove(&self, index: u32, removed: impl FnOnce()) -> Option<W> {
         // Freed after the lock is released.
         let _surplus;
         let Entries { blocks, open, spare } = &mut *lock(&self.entries);
@@ -99,7 +104,7 @@ impl Registry {
 
     /// Returns the waker of an entry, if `is_there` returns true. No entry can be removed during
     /// that call.
-    pub(crate) fn get(&self, index: u32, is_there: impl FnOnce() -> bool) -> Option<Waker> {
+    pub(crate) fn get(&self, index: u32, is_there: impl FnOnce() -> bool) -> Option<W> {
         let (at, slot) = split(index);
         let blocks = &lock(&self.entries).blocks;
         // This is a goroutine's own waker, whose clone only increments a count, and runs no foreign
@@ -109,7 +114,7 @@ impl Registry {
 
     /// Calls `f` with the waker of each entry of block number `at`, under the lock. Returns false
     /// if there is no such block, and no later one.
-    pub(crate) fn each_of_block(&self, at: usize, f: impl FnMut(&Waker)) -> bool {
+    pub(crate) fn each_of_block(&self, at: usize, f: impl FnMut(&W)) -> bool {
         let blocks = &lock(&self.entries).blocks;
         let Some(block) = blocks.get(at) else { return false };
         block.iter().flat_map(|block| &block.wakers).flatten().for_each(f);
@@ -117,7 +122,7 @@ impl Registry {
     }
 
     /// Returns the wakers of all entries.
-    pub(crate) fn all(&self) -> Vec<Waker> {
+    pub(crate) fn all(&self) -> Vec<W> {
         let blocks = &lock(&self.entries).blocks;
         blocks.iter().flatten().flat_map(|block| &block.wakers).flatten().cloned().collect()
     }

@@ -28,8 +28,8 @@ pub(crate) struct RunQueue<T> {
     own_len: AtomicUsize,
 }
 
-// SAFETY: only the processor's holder accesses `own`, as the contracts of its functions say; the
-// rest is `Sync` for `T: Send`.
+// SAFETY: only the processor's holder accesses `own`, through an `Owner`; the rest is `Sync` for
+// `T: Send`.
 unsafe impl<T: Send> Sync for RunQueue<T> {}
 
 impl<T> RunQueue<T> {
@@ -74,47 +74,54 @@ impl<T> RunQueue<T> {
         self.shared.push(item).map_err(PushError::into_inner)
     }
 
-    /// Enqueues in the `own` queue, if it has room.
+    /// Returns the owner's end.
     ///
     /// # Safety
     ///
-    /// The caller holds the processor.
+    /// The caller holds the processor as long as it uses the result, and uses one at a time.
     #[inline(always)]
-    pub(crate) unsafe fn push_own(&self, item: T) -> Result<(), T> {
-        if self.own_len() >= self.capacity {
+    pub(crate) unsafe fn owner(&self) -> Owner<'_, T> {
+        Owner(self)
+    }
+}
+
+/// The end of a queue that only the holder of the processor uses.
+pub(crate) struct Owner<'a, T>(&'a RunQueue<T>);
+
+impl<T> Owner<'_, T> {
+    /// Enqueues in the `own` queue, if it has room.
+    #[inline(always)]
+    pub(crate) fn push(&mut self, item: T) -> Result<(), T> {
+        if self.0.own_len() >= self.0.capacity {
             return Err(item);
         }
-        self.own.with_mut(|own| {
-            // SAFETY: the caller is the holder, and only the holder accesses `own`.
+        self.0.own.with_mut(|own| {
+            // SAFETY: only the owner accesses `own`.
             let own = unsafe { &mut *own };
             own.push_back(item);
-            self.own_len.store(own.len(), Ordering::Relaxed);
+            self.0.own_len.store(own.len(), Ordering::Relaxed);
         });
         Ok(())
     }
 
     /// Takes the first item. Items that a change of the number of processors left in the `shared`
     /// queue come before those of the `own` queue.
-    ///
-    /// # Safety
-    ///
-    /// The caller holds the processor.
     #[inline(always)]
-    pub(crate) unsafe fn pop(&self) -> Option<T> {
+    pub(crate) fn pop(&mut self) -> Option<T> {
         // This costs two loads; a pop that fails has a full fence.
-        if !self.shared.is_empty() {
-            if let Ok(item) = self.shared.pop() {
+        if !self.0.shared.is_empty() {
+            if let Ok(item) = self.0.shared.pop() {
                 return Some(item);
             }
         }
-        if self.own_len() == 0 {
+        if self.0.own_len() == 0 {
             return None;
         }
-        self.own.with_mut(|own| {
-            // SAFETY: the caller is the holder, and only the holder accesses `own`.
+        self.0.own.with_mut(|own| {
+            // SAFETY: only the owner accesses `own`.
             let own = unsafe { &mut *own };
             let item = own.pop_front();
-            self.own_len.store(own.len(), Ordering::Relaxed);
+            self.0.own_len.store(own.len(), Ordering::Relaxed);
             item
         })
     }
@@ -122,25 +129,24 @@ impl<T> RunQueue<T> {
     /// Calls `f` with each item, and `soon`, which may prefetch the item, a few items earlier. The
     /// items of the `shared` queue are taken and pushed back one after the other, so a thread that
     /// looks for work meanwhile may miss some.
-    ///
-    /// # Safety
-    ///
-    /// The caller holds the processor.
-    pub(crate) unsafe fn each(&self, soon: impl Fn(&T), mut f: impl FnMut(&T)) {
+    pub(crate) fn each(&mut self, soon: impl Fn(&T), mut f: impl FnMut(&T)) {
         let mut in_hand: [Option<T>; IN_HAND] = [const { None }; IN_HAND];
-        let len = self.shared.len();
+        let len = self.0.shared.len();
         for at in 0..len + IN_HAND {
             let place = &mut in_hand[at % IN_HAND];
             if let Some(item) = place.take() {
                 f(&item);
                 // Other threads only take from the queue.
-                assert!(self.shared.push(item).is_ok(), "there is room for an item that was taken");
+                assert!(
+                    self.0.shared.push(item).is_ok(),
+                    "there is room for an item that was taken"
+                );
             }
-            *place = if at < len { self.shared.pop().ok() } else { None };
+            *place = if at < len { self.0.shared.pop().ok() } else { None };
             place.iter().for_each(&soon);
         }
-        self.own.with_mut(|own| {
-            // SAFETY: the caller is the holder, and only the holder accesses `own`.
+        self.0.own.with_mut(|own| {
+            // SAFETY: only the owner accesses `own`.
             let own = unsafe { &*own };
             for (at, item) in own.iter().enumerate() {
                 own.get(at + IN_HAND).into_iter().for_each(&soon);
@@ -150,56 +156,40 @@ impl<T> RunQueue<T> {
     }
 
     /// Enqueues in the `own` queue, whatever its length.
-    ///
-    /// # Safety
-    ///
-    /// The caller holds the processor.
     #[cfg(feature = "sim")]
-    pub(crate) unsafe fn push_own_beyond(&self, item: T) {
-        self.own.with_mut(|own| {
-            // SAFETY: the caller is the holder, and only the holder accesses `own`.
+    pub(crate) fn push_beyond(&mut self, item: T) {
+        self.0.own.with_mut(|own| {
+            // SAFETY: only the owner accesses `own`.
             let own = unsafe { &mut *own };
             own.push_back(item);
-            self.own_len.store(own.len(), Ordering::Relaxed);
+            self.0.own_len.store(own.len(), Ordering::Relaxed);
         });
     }
 
     /// Calls `f` with the `own` queue.
-    ///
-    /// # Safety
-    ///
-    /// The caller holds the processor.
     #[cfg(feature = "sim")]
-    pub(crate) unsafe fn inspect_own<R>(&self, f: impl FnOnce(&VecDeque<T>) -> R) -> R {
-        // SAFETY: the caller is the holder, and only the holder accesses `own`.
-        self.own.with_mut(|own| f(unsafe { &*own }))
+    pub(crate) fn inspect<R>(&mut self, f: impl FnOnce(&VecDeque<T>) -> R) -> R {
+        // SAFETY: only the owner accesses `own`.
+        self.0.own.with_mut(|own| f(unsafe { &*own }))
     }
 
     /// Takes the item at that place of the `own` queue.
-    ///
-    /// # Safety
-    ///
-    /// The caller holds the processor.
     #[cfg(feature = "sim")]
-    pub(crate) unsafe fn remove_own(&self, at: usize) -> Option<T> {
-        self.own.with_mut(|own| {
-            // SAFETY: the caller is the holder, and only the holder accesses `own`.
+    pub(crate) fn remove(&mut self, at: usize) -> Option<T> {
+        self.0.own.with_mut(|own| {
+            // SAFETY: only the owner accesses `own`.
             let own = unsafe { &mut *own };
             let item = own.remove(at);
-            self.own_len.store(own.len(), Ordering::Relaxed);
+            self.0.own_len.store(own.len(), Ordering::Relaxed);
             item
         })
     }
 
     /// Takes all items of the `own` queue.
-    ///
-    /// # Safety
-    ///
-    /// The caller holds the processor.
-    pub(crate) unsafe fn take_own(&self) -> impl Iterator<Item = T> + use<T> {
-        self.own_len.store(0, Ordering::Relaxed);
-        // SAFETY: the caller is the holder, and only the holder accesses `own`.
-        self.own.with_mut(|own| std::mem::take(unsafe { &mut *own })).into_iter()
+    pub(crate) fn take(&mut self) -> impl Iterator<Item = T> + use<T> {
+        self.0.own_len.store(0, Ordering::Relaxed);
+        // SAFETY: only the owner accesses `own`.
+        self.0.own.with_mut(|own| std::mem::take(unsafe { &mut *own })).into_iter()
     }
 }
 

@@ -10,13 +10,12 @@
 //! Every `unsafe fn` here must be called with the lock held; Go's comments say "c must be locked".
 
 use std::ops::{Deref, DerefMut};
-use std::pin::Pin;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
 use super::buffer::{Blocks, Buffer, Values};
 use super::link::Link;
-use super::source::Source;
+use super::source::BoxedSource;
 use super::unclaimed::{Node, Unclaimed};
 use crate::coop::{self, Object};
 use crate::lock::{self, RawGuard, RawLock};
@@ -82,7 +81,7 @@ pub(super) struct State<T> {
 
 /// The state that only some channels need: for timers, streams, waits for a close, weak references.
 pub(super) struct Extras<T> {
-    pub(super) source: Option<Pin<Box<dyn Source<T>>>>,
+    pub(super) source: Option<BoxedSource<T>>,
     /// Values of the source that were handed off with this number or a lower one are void: such a
     /// value is dropped if it returns unclaimed.
     pub(super) voided_through: usize,

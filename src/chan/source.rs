@@ -6,6 +6,8 @@ use std::time::Duration;
 use crate::clock::Time;
 use crate::waker::TaskWaker;
 
+pub(crate) type BoxedSource<T> = Pin<Box<dyn Source<T>>>;
+
 /// The source of the values of a timer's channel. The values are not sent: a receive asks the
 /// source, under the channel's lock, whether there is a value. So a stopped timer leaves no stale
 /// value behind.

@@ -15,10 +15,9 @@ use std::collections::{HashMap, HashSet};
 use std::panic::Location;
 use std::ptr;
 use std::sync::atomic::Ordering;
-use std::task::Waker;
 
-use super::{EXECUTORS, Executor, Worker, fork, from_slot, lock};
-use crate::header::{Activity, Header, Keeper, Reason, Task, WaitNote};
+use super::{EXECUTORS, Executor, Revoked, fork, lock};
+use crate::header::{Activity, Header, Keeper, OwnWaker, Reason, Task, WaitNote};
 use crate::holders;
 use crate::local_queue::Polled;
 use crate::registry::BLOCK;
@@ -40,12 +39,12 @@ pub(crate) struct Seen {
 }
 
 /// Keeps a goroutine's memory allocated, so that the address identifies this goroutine.
-pub(crate) struct Kept(Waker);
+pub(crate) struct Kept(OwnWaker);
 
 impl Kept {
     /// The address that its wakers have.
     pub(crate) fn address(&self) -> usize {
-        self.0.data().addr()
+        self.0.address()
     }
 }
 
@@ -202,8 +201,7 @@ impl Executor {
     /// Calls `f` with the goroutines that workers poll.
     fn each_running(&self, f: impl FnMut(&Header)) {
         let sched = lock(&self.sched);
-        // SAFETY: a worker leaves the list, under the lock, before its thread ends.
-        Running::inspect(sched.workers.iter().map(|worker| unsafe { &worker.as_ref().running }), f);
+        Running::inspect(sched.workers.iter().map(|worker| &worker.running), f);
     }
 
     /// Calls `f` with the goroutines at processors whose worker is in a poll. A worker that is not
@@ -211,17 +209,10 @@ impl Executor {
     fn each_in_processors(&self, mut f: impl FnMut(&Task)) {
         for processor in self.processors.in_use() {
             let sched = lock(&self.sched);
-            // SAFETY: the lock is held.
-            let Some(worker) = (unsafe { Worker::holder_of(processor) }) else { continue };
-            let Some(next) = worker.run_next.revoke() else { continue };
-            // SAFETY: while revoked, the slot belongs to this thread.
-            if let Some(task) = unsafe { from_slot(next) } {
-                f(&task);
-                worker.run_next.swap(task.into_raw().as_ptr());
-            }
-            // SAFETY: while revoked, the queue belongs to this thread.
-            unsafe { processor.queue.each(prefetch, &mut f) };
-            worker.run_next.reinstate();
+            let Some(mut revoked) = Revoked::take(&sched, processor) else { continue };
+            revoked.next.iter().for_each(&mut f);
+            revoked.queue.each(prefetch, &mut f);
+            revoked.reinstate();
             drop(sched);
             // A thief that has missed goroutines may be asleep.
             if !processor.queue.is_empty() {
@@ -237,11 +228,8 @@ impl Executor {
         for shard in self.processors.shards() {
             for at in 0.. {
                 let is_there = shard.registry.each_of_block(at, |waker| {
-                    // SAFETY: `park_first` located the header of each waker before it registered
-                    // the waker.
-                    let header = unsafe { Header::of_waker(waker) };
+                    let header = waker.header();
                     match header.activity() {
-                        // Cloning a goroutine's own waker runs no foreign code.
                         Activity::Waits(note) => found.push(Seen {
                             task: (note.reason == Reason::Io
                                 || note.reason.is_channel() && holders::is_on())
@@ -273,9 +261,8 @@ impl Executor {
             Activity::Unnoted { .. } => true,
             Activity::Ended => false,
         };
-        let asks = |waker: &Waker| {
-            // SAFETY: the registry has only wakers of goroutines.
-            let header = unsafe { Header::of_waker(waker) };
+        let asks = |waker: &OwnWaker| {
+            let header = waker.header();
             is_foreign(header.activity()) && header.ask_for_keeper()
         };
         let parked = self.processors.shards().flat_map(|shard| shard.registry.all());
@@ -284,15 +271,14 @@ impl Executor {
             return false;
         }
         self.rest_goes_on();
-        asked.into_iter().for_each(Waker::wake);
+        asked.into_iter().for_each(OwnWaker::wake);
         true
     }
 
     /// Determines whether a goroutine that has parked once and notes no wait runs, or waits for a
     /// future of another crate.
-    fn look_again(&self, waker: &Waker) -> Option<Seen> {
-        // SAFETY: the registry has only wakers of goroutines.
-        let header = unsafe { Header::of_waker(waker) };
+    fn look_again(&self, waker: &OwnWaker) -> Option<Seen> {
+        let header = waker.header();
         loop {
             let activity = header.activity();
             let does = Does::of(activity, || self.is_running(header));
@@ -303,9 +289,6 @@ impl Executor {
     }
 
     fn is_running(&self, header: &Header) -> bool {
-        lock(&self.sched).workers.iter().any(|worker| {
-            // SAFETY: a worker leaves the list, under the lock, before its thread ends.
-            ptr::eq(unsafe { worker.as_ref() }.running.get(), header)
-        })
+        lock(&self.sched).workers.iter().any(|worker| ptr::eq(worker.running.get(), header))
     }
 }

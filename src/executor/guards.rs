@@ -1,6 +1,7 @@
 //! Temporary states of a thread: it belongs to another runtime, it blocks, or its processor keeps
 //! its goroutines.
 
+use std::marker::PhantomData;
 use std::ptr;
 use std::sync::atomic::Ordering;
 
@@ -164,5 +165,20 @@ impl Drop for Entered {
             w.executor.set(self.executor);
             w.processor.set(self.processor);
         });
+    }
+}
+
+/// The right to access what belongs to the processor. The holder is always this thread's worker, so
+/// the guard has no pointer to it and fits into two registers.
+pub(super) struct Held<'a> {
+    pub(super) worker: PhantomData<&'a Worker>,
+    pub(super) was: bool,
+    pub(super) processor: &'static Processor,
+}
+
+impl Drop for Held<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        Worker::with(|w| w.run_next.release(self.was));
     }
 }

@@ -1,14 +1,48 @@
 //! Jobs: goroutines that block their threads.
 
 use std::marker::PhantomData;
+use std::panic::Location;
 use std::ptr;
 use std::sync::atomic::Ordering;
 
-use super::{Executor, Worker};
-use crate::header::Task;
+use super::{EXTERNAL, Executor, Worker, lock};
+use crate::header::{Header, Task};
 use crate::spares::Job;
 
 impl Executor {
+    /// Creates the header of a goroutine that starts without a processor. The goroutine counts as
+    /// live from now on.
+    pub(crate) fn start_outside(
+        &self,
+        spawned_at: &'static Location<'static>,
+        is_main: bool,
+    ) -> Header {
+        self.started_external();
+        let id = Worker::with(|w| if is_main { w.ids.next_main() } else { w.ids.next() });
+        Header::new(id, EXTERNAL, self.index, spawned_at)
+    }
+
+    /// Counts a goroutine that starts on a thread without a processor, or a main that its own
+    /// thread polls.
+    #[cold]
+    pub(crate) fn started_external(&self) {
+        // SeqCst: either the shutdown counts the goroutine, or the goroutine sees the shutdown.
+        self.processors.external.started.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// As [`start_outside`](Self::start_outside), in the runtime of that generation. Returns `None`
+    /// if that has ended, or is shutting down.
+    pub(crate) fn start_in(
+        &self,
+        generation: usize,
+        spawned_at: &'static Location<'static>,
+        is_main: bool,
+    ) -> Option<Header> {
+        // A shutdown begins under the lock, and waits for every goroutine that is counted by then.
+        let _sched = lock(&self.sched);
+        (!self.is_over(generation)).then(|| self.start_outside(spawned_at, is_main))
+    }
+
     /// Enqueues a goroutine that [`start_outside`](Self::start_outside) has counted. A job is
     /// submitted to a worker without a processor; if this thread runs a job, that one waits for it.
     /// If the runtime shuts down the goroutine is dropped here, because there may be no worker to

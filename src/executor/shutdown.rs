@@ -3,11 +3,11 @@
 
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
-use std::task::Waker;
 use std::time::Duration;
 
 use super::{EXECUTORS, Executor, Sched, Task, Worker};
 use crate::coop;
+use crate::header::OwnWaker;
 use crate::panics::{contain, lock};
 use crate::platform::heavy_fence_or_sleep;
 use crate::threads;
@@ -82,7 +82,7 @@ impl Executor {
                 self.processors
                     .shards()
                     .flat_map(|shard| shard.registry.all())
-                    .for_each(Waker::wake);
+                    .for_each(OwnWaker::wake);
             }
             self.block_on_calls.wake_local();
             return false;

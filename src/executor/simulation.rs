@@ -10,7 +10,6 @@ use std::marker::PhantomData;
 use std::panic::Location;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Waker;
 use std::thread;
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ use super::{
 };
 use crate::clock::{self, Time};
 use crate::crash::{OnDeadlock, OnPanic};
-use crate::header::{Activity, Header, Task, WaitNote};
+use crate::header::{Activity, Header, OwnWaker, Task, WaitNote};
 use crate::running;
 use crate::simulated::{self, Entered, Operation, Outside};
 use crate::timer::driver;
@@ -131,7 +130,7 @@ impl Simulation {
             {
                 let mut sched = lock(&executor.sched);
                 executor.set_place(&mut sched, processor, w.place());
-                sched.workers.push(w.into());
+                sched.workers.enter(w);
             }
             // It still counts as idle, so that a thread outside that enqueues a goroutine calls a
             // worker.
@@ -153,25 +152,21 @@ impl Simulation {
     /// keep their places until one is polled; goroutines that are woken meanwhile get later places.
     #[inline]
     pub(crate) fn gather(&self) -> usize {
-        let queue = &self.processor.queue;
         Worker::with(|w| {
-            let Some(held) = w.hold() else { return };
+            let Some(mut held) = w.hold() else { return };
             while let Some(task) = self.executor.global.pop() {
-                // SAFETY: the processor is held.
-                unsafe { queue.push_own_beyond(task) };
+                held.queue().push_beyond(task);
             }
             if let Some(task) = held.swap_next(None) {
-                // SAFETY: as above.
-                unsafe { queue.push_own_beyond(task) };
+                held.queue().push_beyond(task);
             }
         });
-        queue.own_len()
+        self.processor.queue.own_len()
     }
 
     /// Calls `f` with the runnable goroutines.
     fn inspect<R>(&self, f: impl FnOnce(&VecDeque<Task>) -> R) -> R {
-        // SAFETY: this thread holds the processor.
-        unsafe { self.processor.queue.inspect_own(f) }
+        Worker::with(|w| w.hold().expect(HOLDS).queue().inspect(f))
     }
 
     /// Returns the id of the runnable goroutine at that place, and where it was started.
@@ -222,35 +217,32 @@ impl Simulation {
     /// `abort` unless it has ended.
     pub(crate) fn poll(&self, place: usize, abort: Option<fn(&Header)>) -> Polled {
         Worker::with(|w| {
-            // SAFETY: this thread holds the processor.
-            let task = unsafe { self.processor.queue.remove_own(place) }
-                .expect("a place of those gathered");
+            let task = w.hold().expect(HOLDS).queue().remove(place);
+            let task = task.expect("a place of those gathered");
             if self.executor.closing.load(Ordering::Relaxed) {
                 task.metadata().set_aborted();
             }
             if abort.is_some() {
                 task.metadata().clear_aborted();
             }
-            let header = ptr::from_ref(task.metadata());
-            // SAFETY: the metadata is used only while the task is being polled.
-            unsafe { coop::enter_simulated(header, clock::simulated_epoch().unwrap_or_default()) };
-            w.running.begin(header);
-            w.run_next.end_exclusive();
-            task.run();
-            // A goroutine that continues is no longer recorded as running, see `Executor::parks`.
-            let goes_on = w.running.get().is_null();
-            let polled = if goes_on {
-                // SAFETY: it is registered, so it is alive until it is polled again.
-                polled(unsafe { &*header })
-            } else {
-                Polled::Ended
-            };
-            w.running.end();
-            w.run_next.begin_exclusive();
-            coop::leave();
+            // Keeps the memory until the end of this function.
+            let own = OwnWaker::of_task(&task);
+            let header = own.header();
+            let epoch = clock::simulated_epoch().unwrap_or_default();
+            let (goes_on, polled) = coop::simulate(header, epoch, || {
+                w.running.begin(header);
+                w.run_next.end_exclusive();
+                task.run();
+                // A goroutine that continues is no longer recorded as running, see
+                // `Executor::parks`.
+                let goes_on = w.running.get().is_null();
+                let polled = if goes_on { polled(header) } else { Polled::Ended };
+                w.running.end();
+                w.run_next.begin_exclusive();
+                (goes_on, polled)
+            });
             if let (true, Some(abort)) = (goes_on, abort) {
-                // SAFETY: as above.
-                abort(unsafe { &*header });
+                abort(header);
             }
             polled
         })
@@ -297,9 +289,8 @@ impl Simulation {
                 // Another thread is starting a goroutine here, and is about to enqueue it.
                 thread::yield_now();
             }
-            // SAFETY: the registry has only wakers of goroutines.
-            parked.sort_by_key(|waker| unsafe { Header::of_waker(waker) }.id());
-            parked.into_iter().for_each(Waker::wake);
+            parked.sort_by_key(|waker| waker.header().id());
+            parked.into_iter().for_each(OwnWaker::wake);
         }
     }
 
@@ -323,7 +314,7 @@ impl Simulation {
             w.executor.set(outer.executor);
             w.processor.set(outer.processor);
             let mut sched = lock(&executor.sched);
-            sched.workers.retain(|other| *other != w.into());
+            sched.workers.leave(w);
             executor.set_place(&mut sched, processor, Place::Retired);
             drop(sched);
             w.run_next.release(outer.was_busy);
@@ -338,6 +329,8 @@ impl Simulation {
         }
     }
 }
+
+const HOLDS: &str = "the simulating thread holds the processor";
 
 /// Maximum number of timers that are fired when a simulation ends.
 const FIRE_MOST: usize = 1 << 20;

@@ -761,7 +761,7 @@ impl Executor {
         check(
             "monitor",
             sched.rest.is_none()
-                && (sched.alert, sched.displaced.len(), sched.handed_over) == (0, 0, 0),
+                && (sched.alert, sched.displaced.0.len(), sched.handed_over) == (0, 0, 0),
         );
         check("poller", self.has_no_poller());
         check("sleeper", self.spares.sleeper().is_none());
@@ -804,7 +804,7 @@ fn the_goroutines_of_a_processor_can_move_to_the_global_queue() {
     let own = || {
         still.goroutine();
         // SAFETY: only the test holds the processor.
-        assert!(unsafe { processor.queue.push_own(executor.global.pop().unwrap()) }.is_ok());
+        assert!(unsafe { processor.queue.owner() }.push(executor.global.pop().unwrap()).is_ok());
     };
     still.goroutines(0, 2);
     executor.drain(processor, None);

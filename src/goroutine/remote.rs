@@ -3,18 +3,17 @@
 use std::collections::BTreeMap;
 use std::ptr::NonNull;
 use std::sync::{Arc, LazyLock, PoisonError};
-use std::task::Waker;
 
 use crate::executor::Executor;
-use crate::header::{Flags, Header, Task};
+use crate::header::{Flags, Header, OwnWaker, Task};
 use crate::loom::sync::{Mutex, MutexGuard};
 use crate::platform::{heavy_fence_or_sleep, light_fence};
 
 /// A reference to a goroutine that does not depend on its handle.
 #[derive(Clone)]
 pub(crate) enum Remote {
-    /// A clone of the goroutine's waker, created together with the goroutine.
-    Direct(Waker),
+    /// The goroutine's waker, created together with the goroutine.
+    Direct(OwnWaker),
     /// A remote that was created later. It keeps the goroutine's memory alive only by a waker,
     /// which it has once the goroutine has parked. So goroutines without a remote pay nothing.
     Late(Late),
@@ -23,9 +22,7 @@ pub(crate) enum Remote {
 impl Remote {
     /// Creates a remote of a goroutine that is about to be enqueued for the first time.
     pub(crate) fn direct(task: &Task) -> Self {
-        let waker = task.waker();
-        task.metadata().locate(&waker);
-        Self::Direct(waker)
+        Self::Direct(OwnWaker::of_task(task))
     }
 
     /// Creates a remote of a goroutine whose handle the caller has.
@@ -36,26 +33,25 @@ impl Remote {
     /// Aborts the goroutine, as the function [`abort`] does.
     pub(crate) fn abort(&self) {
         let waker = match self {
-            // SAFETY: its header was located with this waker.
-            Self::Direct(waker) => mark_aborted(unsafe { Header::of_waker(waker) }),
+            Self::Direct(waker) => mark_aborted(waker.header()),
             Self::Late(late) => late.with(mark_aborted).flatten(),
         };
-        waker.into_iter().for_each(Waker::wake);
+        waker.into_iter().for_each(OwnWaker::wake);
     }
 }
 
 /// Aborts a goroutine: its future is dropped on a worker, at its next suspension.
 pub(crate) fn abort(header: &Header) {
-    mark_aborted(header).into_iter().for_each(Waker::wake);
+    mark_aborted(header).into_iter().for_each(OwnWaker::wake);
 }
 
 /// Marks a goroutine as aborted. Returns its waker, if it has parked.
-fn mark_aborted(header: &Header) -> Option<Waker> {
+fn mark_aborted(header: &Header) -> Option<OwnWaker> {
     if header.set_aborted().is_registered() { registered_waker(header) } else { None }
 }
 
 /// Returns the waker of a goroutine that has parked, unless it has ended.
-fn registered_waker(header: &Header) -> Option<Waker> {
+fn registered_waker(header: &Header) -> Option<OwnWaker> {
     // The flag is read under the registry's lock: as long as it is set, the entry belongs to this
     // goroutine.
     Executor::shard_of(header)
@@ -85,8 +81,8 @@ pub(crate) struct Late(Arc<Mutex<Way>>);
 enum Way {
     /// It has an entry in [`Remotes`], so its memory is alive while this is locked.
     Unparked(NonNull<Header>),
-    /// It has parked. This is the waker of its first park, with which its header was located.
-    Parked(Waker),
+    /// It has parked.
+    Parked(OwnWaker),
     Ended,
 }
 
@@ -102,14 +98,14 @@ impl Remotes {
         Self(Mutex::new(BTreeMap::new()))
     }
 
-    /// Creates a late remote of a goroutine whose handle the caller has. Calls `waker` if the
-    /// goroutine has parked.
-    fn late(&self, header: &Header, waker: impl FnOnce() -> Option<Waker>) -> Late {
+    /// Creates a late remote of a goroutine whose handle the caller has. Calls
+    /// `registered` for its waker if the goroutine has parked.
+    fn late(&self, header: &Header, registered: impl FnOnce() -> Option<OwnWaker>) -> Late {
         let mut entries = lock(&self.0);
         if header.set_has_remote().is_registered() {
             // The flag is read under the lock. So once one remote has found the goroutine parked,
             // all later ones do.
-            return Late::new(waker().map_or(Way::Ended, Way::Parked));
+            return Late::new(registered().map_or(Way::Ended, Way::Parked));
         }
         if header.has_ended() {
             return Late::new(Way::Ended);
@@ -120,8 +116,8 @@ impl Remotes {
 
     /// Updates the remotes of a goroutine that has parked for the first time, and is registered.
     #[cold]
-    pub(super) fn parked(&self, header: &Header, waker: &Waker) {
-        self.remove(header, Way::Parked(waker.clone()));
+    pub(super) fn parked(&self, header: &Header, waker: OwnWaker) {
+        self.remove(header, Way::Parked(waker));
     }
 
     /// Returns the flags of a goroutine that has ended. If it has a remote and has not parked, the
@@ -181,8 +177,7 @@ impl Late {
             Way::Ended => return None,
         };
         drop(way);
-        // SAFETY: the header was located with this waker.
-        Some(f(unsafe { Header::of_waker(&waker) }))
+        Some(f(waker.header()))
     }
 }
 

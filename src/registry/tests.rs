@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::task::Wake;
+use std::task::{Wake, Waker};
 
 use super::*;
 
@@ -15,12 +15,12 @@ fn wakers(n: usize) -> (Vec<Arc<Flag>>, Vec<Waker>) {
 
 #[test]
 fn an_entry_is_as_small_as_a_waker() {
-    assert_eq!(size_of::<Block>(), BLOCK * size_of::<Waker>() + size_of::<u64>());
+    assert_eq!(size_of::<Block<Waker>>(), BLOCK * size_of::<Waker>() + size_of::<u64>());
 }
 
 #[test]
 fn entries_are_used_again_and_every_waker_is_given_back() {
-    let registry = Registry::default();
+    let registry = Registry::<Waker>::default();
     let (flags, wakers) = wakers(5);
     let indices: Vec<_> = wakers.iter().map(|waker| registry.insert(waker.clone())).collect();
     assert_eq!(indices, [0, 1, 2, 3, 4]);
@@ -43,19 +43,19 @@ fn entries_are_used_again_and_every_waker_is_given_back() {
 /// The number of entries of the empty blocks that are kept.
 const MOST_KEPT: usize = KEPT * BLOCK;
 
-fn room(registry: &Registry) -> usize {
+fn room(registry: &Registry<Waker>) -> usize {
     let entries = lock(&registry.entries);
     (entries.blocks.iter().flatten().count() + entries.spare.len()) * BLOCK
 }
 
 /// Inserts `count` goroutines. Returns their entries.
-fn crowd(registry: &Registry, count: usize) -> Vec<u32> {
+fn crowd(registry: &Registry<Waker>, count: usize) -> Vec<u32> {
     (0..count).map(|_| registry.insert(Waker::noop().clone())).collect()
 }
 
 #[test]
 fn a_crowd_takes_no_more_than_its_entries() {
-    let registry = Registry::default();
+    let registry = Registry::<Waker>::default();
     let indices = crowd(&registry, 10 * BLOCK);
     assert_eq!(room(&registry), indices.len());
     assert!(indices.iter().copied().eq(0..indices.len() as u32));
@@ -65,7 +65,7 @@ fn a_crowd_takes_no_more_than_its_entries() {
 /// A bug: one long-lived goroutine kept the memory of all.
 #[test]
 fn a_long_lived_goroutine_keeps_the_memory_of_one_block_only() {
-    let registry = Registry::default();
+    let registry = Registry::<Waker>::default();
     let mut indices = crowd(&registry, 100 * BLOCK);
     let last = indices.pop().unwrap();
     for index in indices.iter().step_by(2).chain(indices.iter().skip(1).step_by(2)) {
@@ -85,7 +85,7 @@ fn a_long_lived_goroutine_keeps_the_memory_of_one_block_only() {
 
 #[test]
 fn a_crowd_that_goes_in_the_order_it_came_keeps_the_room_of_a_few() {
-    let registry = Registry::default();
+    let registry = Registry::<Waker>::default();
     for _ in 0..3 {
         for index in crowd(&registry, 20 * BLOCK) {
             drop(registry.remove(index, || ()));
@@ -96,7 +96,7 @@ fn a_crowd_that_goes_in_the_order_it_came_keeps_the_room_of_a_few() {
 
 #[test]
 fn one_that_comes_and_goes_finds_its_room() {
-    let registry = Registry::default();
+    let registry = Registry::<Waker>::default();
     for _ in 0..10 {
         let index = registry.insert(Waker::noop().clone());
         drop(registry.remove(index, || ()));
@@ -107,7 +107,7 @@ fn one_that_comes_and_goes_finds_its_room() {
 /// Compares the entries with a model, for inserts and removals in random order.
 #[test]
 fn each_waker_is_found_under_its_index_and_nowhere_else() {
-    let registry = Registry::default();
+    let registry = Registry::<Waker>::default();
     let (flags, wakers) = wakers(1500);
     let mut inside = std::collections::BTreeMap::new();
     let mut outside: Vec<usize> = (0..wakers.len()).collect();

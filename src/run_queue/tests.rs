@@ -2,7 +2,7 @@ use super::*;
 
 fn drain(queue: &RunQueue<usize>) -> Vec<usize> {
     // SAFETY: this thread alone knows the queue.
-    std::iter::from_fn(|| unsafe { queue.pop() }).collect()
+    std::iter::from_fn(|| unsafe { queue.owner() }.pop()).collect()
 }
 
 #[test]
@@ -13,12 +13,8 @@ fn what_a_change_left_in_the_shared_queue_comes_before_the_own_ones() {
         (Ok(()), Ok(()), Err(9))
     );
     // SAFETY: this thread alone knows the queue.
-    unsafe {
-        assert_eq!(
-            (queue.push_own(3), queue.push_own(4), queue.push_own(9)),
-            (Ok(()), Ok(()), Err(9))
-        );
-    }
+    let mut own = unsafe { queue.owner() };
+    assert_eq!((own.push(3), own.push(4), own.push(9)), (Ok(()), Ok(()), Err(9)));
     assert_eq!((queue.len(), queue.own_len(), queue.is_empty()), (4, 2, false));
     assert_eq!(drain(&queue), [1, 2, 3, 4]);
     assert_eq!((queue.len(), queue.own_len(), queue.is_empty()), (0, 0, true));
@@ -28,7 +24,7 @@ fn what_a_change_left_in_the_shared_queue_comes_before_the_own_ones() {
 fn a_queue_with_something_on_one_side_is_not_empty() {
     let (own, shared) = (RunQueue::new(2), RunQueue::new(2));
     // SAFETY: this thread alone knows the queue.
-    unsafe { own.push_own(1) }.unwrap();
+    unsafe { own.owner() }.push(1).unwrap();
     shared.push_shared(1).unwrap();
     assert_eq!((own.is_empty(), shared.is_empty()), (false, false));
 }
@@ -37,12 +33,10 @@ fn a_queue_with_something_on_one_side_is_not_empty() {
 fn the_own_queue_can_be_taken_as_a_whole() {
     let queue = RunQueue::new(2);
     // SAFETY: this thread alone knows the queue.
-    let taken = unsafe {
-        queue.push_own("a").unwrap();
-        queue.push_own("b").unwrap();
-        queue.take_own()
-    };
-    assert_eq!((taken.collect::<Vec<_>>(), queue.is_empty()), (vec!["a", "b"], true));
+    let mut own = unsafe { queue.owner() };
+    own.push("a").unwrap();
+    own.push("b").unwrap();
+    assert_eq!((own.take().collect::<Vec<_>>(), queue.is_empty()), (vec!["a", "b"], true));
 }
 
 #[test]
@@ -52,13 +46,13 @@ fn a_look_finds_each_once_and_keeps_their_order() {
         for item in 0..len {
             queue.push_shared(item).unwrap();
             // SAFETY: this thread alone knows the queue.
-            unsafe { queue.push_own(item) }.unwrap();
+            unsafe { queue.owner() }.push(item).unwrap();
         }
         let expected: Vec<_> = (0..len).chain(0..len).collect();
         for _ in 0..2 {
             let (soon, mut seen) = (std::cell::Cell::new(0), Vec::new());
             // SAFETY: this thread alone knows the queue.
-            unsafe { queue.each(|_| soon.set(soon.get() + 1), |item| seen.push(*item)) };
+            unsafe { queue.owner() }.each(|_| soon.set(soon.get() + 1), |item| seen.push(*item));
             assert_eq!((&seen, soon.get()), (&expected, len + len.saturating_sub(IN_HAND)));
         }
         assert_eq!(drain(&queue), expected);

@@ -294,7 +294,7 @@ impl Shard {
         // SAFETY: no other thread accesses a node that is not queued.
         node.waker.with_mut(|slot| unsafe { *slot = Some(waker) });
         node.home.store(ptr::from_ref(self).cast_mut(), Ordering::Relaxed);
-        // SAFETY: the lock is held; the node is in no wheel, and is removed before it is freed (T3).
+        // SAFETY: the lock is held; the node is in no wheel, and its drop removes it (T3).
         unsafe { timers.wheel.insert(node.entry()) };
         // Release: pairs with the Acquire load in `state`, after which a `cancel` on another thread
         // reads the home.

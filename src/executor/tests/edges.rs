@@ -220,7 +220,7 @@ fn goroutines_that_block_after_they_computed_do_not_count_as_computing() {
     let mut blocked = Vec::new();
     // The monitor removes a displaced worker that sleeps, perhaps before the next one is displaced.
     let is_displaced =
-        || Worker::with(|w| lock(&executor.sched).displaced.contains(&NonNull::from(w)));
+        || Worker::with(|w| lock(&executor.sched).displaced.0.contains(&NonNull::from(w)));
     for _ in 0..2 {
         let (release, released) = mpsc::channel::<()>();
         releases.push(release);

@@ -7,7 +7,7 @@ use std::task::{RawWaker, RawWakerVTable, Waker};
 use loom::thread;
 
 use super::{Late, Remotes, lock};
-use crate::header::Header;
+use crate::header::{Header, OwnWaker};
 use crate::loom::UnsafeCell;
 use crate::loom::atomic::{AtomicUsize, Ordering};
 use crate::models::explore;
@@ -68,12 +68,12 @@ impl Modelled {
         }
     }
 
-    fn waker(&self) -> Waker {
+    fn waker(&self) -> OwnWaker {
         self.references.fetch_add(1, Ordering::Relaxed);
         // SAFETY: the functions of the table are as the contract says.
         let waker = unsafe { Waker::new(std::ptr::from_ref(self).cast(), &VTABLE) };
-        self.header.locate(&waker);
-        waker
+        // SAFETY: it stands for the waker of the task.
+        unsafe { OwnWaker::new(&self.header, &waker) }
     }
 
     /// Creates a late remote. Only the handle's owner may call this.
@@ -111,7 +111,7 @@ impl Modelled {
     fn park(&self) -> bool {
         let before = self.header.set_registered(0);
         if before.has_remote() {
-            self.remotes.parked(&self.header, &self.waker());
+            self.remotes.parked(&self.header, self.waker());
         }
         before.is_aborted()
     }
