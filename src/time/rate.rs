@@ -124,8 +124,8 @@ impl From<u32> for Limit {
 
 /// Limits how often events happen: a rate in the long run, and a burst at once. Go: `rate.Limiter`.
 ///
-/// It is FIFO: a waiting event has a fixed time, and every later event gets a later time, unless the
-/// limit was raised in between.
+/// It is FIFO: a waiting event has a fixed time, and every later event gets a later time, unless
+/// the limit was raised in between.
 ///
 /// # Memory ordering
 ///
