@@ -12,6 +12,10 @@ use crate::processor::{Processor, Work};
 /// A goroutine that computes for longer in one poll may lose its processor.
 pub(crate) const STUCK: Duration = Duration::from_millis(10);
 
+/// The processor adapts only to what its worker has done in at least this time. The monitor may be
+/// woken twice while a thread starts, which looks like a long poll.
+const JUDGED: Duration = Duration::from_micros(500);
+
 /// The monitor's state for one worker, from one check to the next. Guarded by the scheduler's lock.
 #[derive(Debug)]
 pub(crate) struct Watched {
@@ -64,7 +68,9 @@ impl Watched {
             contentions: lock::contentions(),
         };
         let done = self.last.replace(Some(work)).map(|last| work.since(last));
-        done.iter().for_each(|done| processor.adapt(done, passed));
+        if let Some(done) = done.filter(|_| passed >= JUDGED) {
+            processor.adapt(&done, passed);
+        }
         let moved = done.is_none_or(|done| done.polls != 0) || !is_polling;
         let since = self.since.replace(work_waits.then_some((now, cpu)));
         let Some((since, then)) = since.filter(|_| work_waits && !moved) else {
@@ -82,3 +88,6 @@ impl Watched {
         }
     }
 }
+
+#[cfg(all(test, not(gopark_loom)))]
+mod tests;
