@@ -250,8 +250,8 @@ impl GlobalQueue {
         self.take(1, Err)
     }
 
-    /// Sleeps for `nap`. Returns true if meanwhile so few goroutines were taken that the queue will
-    /// not be empty for a hundred times as long.
+    /// Sleeps for `nap`. Returns true if the queue has become so little shorter meanwhile that it
+    /// will not be empty for a hundred times as long.
     pub(crate) fn lags_after(&self, nap: Duration) -> bool {
         let before = self.len();
         thread::sleep(nap);

@@ -59,7 +59,7 @@ const TIMED: u8 = 1;
 /// Set if a value has returned to an unbuffered channel.
 const RETURNED: u8 = 2;
 /// Set if the channel is closed.
-const CLOSED: u8 = 4;
+pub(super) const CLOSED: u8 = 4;
 /// Set if a place was ever reserved: an operation may be ready even if the buffer is empty or full.
 /// Such a channel is always rare.
 const RESERVED: u8 = 8;
@@ -149,7 +149,7 @@ impl<T> Core<T> {
 
     /// Returns true if one of these flags is set. Exact under the lock.
     #[inline(always)]
-    fn has(&self, flag: u8) -> bool {
+    pub(super) fn has(&self, flag: u8) -> bool {
         self.flags.load(Ordering::Relaxed) & flag != 0
     }
 

@@ -7,7 +7,7 @@ use std::fmt;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use super::core::{Core, Extras, Side};
+use super::core::{CLOSED, Core, Extras, Side};
 use super::link::Link;
 use super::record;
 use crate::loom::atomic::Ordering;
@@ -138,9 +138,10 @@ impl<T> Handle<T> {
 impl<T> fmt::Debug for Core<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Channel")
-            .field("len", &self.len())
+            // Without the lock: this thread may hold it, or one that a fork has left behind.
+            .field("len", &self.len.load(Ordering::Relaxed))
             .field("capacity", &self.capacity)
-            .field("closed", &self.is_closed())
+            .field("closed", &self.has(CLOSED))
             .finish_non_exhaustive()
     }
 }

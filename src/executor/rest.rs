@@ -27,7 +27,7 @@ impl Executor {
 
     /// Begins a rest, or continues it: the monitor has found that nothing runs.
     pub(super) fn rest(&self, sched: &mut Sched, now: Time) {
-        sched.alert = FIRST_LOOKS;
+        sched.alert = sched.alert.max(FIRST_LOOKS);
         let polls = self.block_on_calls.polls();
         // The thread of a `block_on_local` wakes the monitor only when it parks.
         if !sched.rest.is_some_and(|rest| rest.goes_on(polls)) {

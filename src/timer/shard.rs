@@ -112,6 +112,8 @@ impl Node {
 
     /// Marks a node that is not queued as no longer used.
     pub(crate) fn finish(&self) {
+        // Its drop would not remove it. Nothing queues it meanwhile (T4).
+        assert!(self.state() != state::QUEUED, "a node that is finished is not queued");
         self.state.store(state::OVER, Ordering::Relaxed);
     }
 
