@@ -134,10 +134,10 @@ unsafe fn run_unchecked<F: Future, R>(
     let builder = Builder::new().metadata(header);
     let body = || {
         let future = |_: &_| Goroutine(ManuallyDrop::new(future));
+        let schedule = WithInfo(Executor::schedule);
         // SAFETY: the handle resolves only after the future has been dropped, and this function
         // returns only after the handle has resolved. `schedule` borrows nothing.
-        let (task, handle) =
-            unsafe { builder.spawn_unchecked(future, WithInfo(Executor::schedule)) };
+        let (task, handle) = unsafe { builder.spawn_unchecked(future, schedule) };
         executor.submit_outside(task, false);
         let result = run(&handle);
         (block_on(handle), result)

@@ -434,9 +434,9 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
             unsafe { core.lock.unlock() };
             return Queued::No;
         }
+        let owner = Owner::Select(token);
         // SAFETY: the lock is held; the rest is passed on to the caller, as in `enqueue`.
-        let (is_first, woken) =
-            unsafe { core.enqueue_unready(waiter, Owner::Select(token), D::SIDE) };
+        let (is_first, woken) = unsafe { core.enqueue_unready(waiter, owner, D::SIDE) };
         // SAFETY: as above, it has just been queued.
         unsafe { self.queued() };
         queued();

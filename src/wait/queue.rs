@@ -339,9 +339,10 @@ impl<'q, X, S, const N: usize> Held<'q, X, S, N> {
         self.check_linked(own);
         own.state.store(UNLINKED, Ordering::Relaxed);
         let waiter = ptr::from_ref(own.waiter);
-        // SAFETY: the lock is held.
-        let ends =
-            |queue: &&Queue<X>| queue.0.is_front(waiter) || unsafe { queue.0.is_back(waiter) };
+        let ends = |queue: &&Queue<X>| {
+            // SAFETY: the lock is held.
+            queue.0.is_front(waiter) || unsafe { queue.0.is_back(waiter) }
+        };
         // A waiter that is neither first nor last can be removed from any list.
         let other = self.guard.lists[1..].iter().find(ends);
         let list = &other.unwrap_or(&self.guard.lists[0]).0;
