@@ -175,7 +175,7 @@ use waits;
 /// Implements the conversion of a socket to one of `std`. `$make` creates the socket `socket` of an
 /// example, and a clone of it as `clone`.
 macro_rules! into_std {
-    ($std:ty, $make:literal) => {
+    ($std:ty, $into_io:path, $make:literal) => {
         /// Returns the socket as one of `std`, if it has no clone.
         ///
         /// The socket stays non-blocking until its `set_nonblocking(false)`. A listener that was
@@ -200,11 +200,10 @@ macro_rules! into_std {
         /// # }
         /// ```
         pub fn into_std(self) -> Result<$std, Self> {
-            // No other thread can clone the only handle.
-            if ::std::sync::Arc::strong_count(&self.socket) > 1 {
-                return Err(self);
+            match $into_io(self.socket) {
+                Ok(socket) => Ok(socket.into()),
+                Err(socket) => Err(Self { socket }),
             }
-            Ok($crate::net::into_io(self.socket).into())
         }
     };
 }
@@ -256,7 +255,7 @@ fn current(site: &'static Location<'static>) -> io::Result<Arc<Sources>> {
     runtime::current_for_sockets(site).sources()
 }
 
-/// Takes the socket out of its only handle.
-fn into_io<S: Registrable>(socket: Arc<Registered<S>>) -> S {
-    Arc::into_inner(socket).expect("it is the only handle").into_io()
+/// Takes the socket out of its only handle; `Err` if there is another one.
+fn into_io<S: Registrable>(socket: Arc<Registered<S>>) -> Result<S, Arc<Registered<S>>> {
+    Arc::try_unwrap(socket).map(Registered::into_io)
 }

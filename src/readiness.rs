@@ -8,8 +8,8 @@
 //!   the direction is drained. Set by an event, and never cleared.
 //! * `OVER`: every operation fails, because the runtime has ended. Never cleared.
 //! * `CLOSED`: every operation fails, because the listener was closed. Never cleared.
-//! * `WAITED`: an operation may be in the queue, or a task among the watchers. Set by these, under
-//!   the lock of their list. Cleared by an event, which wakes them all.
+//! * `WAITED`: a waiter may be in the queue. Set by operations that wait, under the lock of the
+//!   queue. Cleared by an event, which wakes them all.
 //!
 //! An operation clears `READY` and `ENDED` *before* its system call. So an event during the call is
 //! not lost: it sets them again. After a call that has filled its buffer, the operation sets
@@ -18,10 +18,10 @@
 //! call would have blocked, because a pipe may have a new writer.
 //!
 //! Proof that no wake is lost. An operation waits only after it has set `WAITED` by a
-//! read-modify-write that saw none of the bits it waits for, under the lock of its list. These are
+//! read-modify-write that saw none of the bits it waits for, under the lock of the queue. These are
 //! all but `URGENT` and `WAITED`; a pause between two attempts waits for `OVER` and `CLOSED`. An
 //! event that is later in the modification order of the word clears `WAITED`, and then acquires the
-//! lock: it finds the operation. If the event is earlier, the operation has seen its bits, and does
+//! lock: it finds the waiter. If the event is earlier, the operation has seen its bits, and does
 //! not wait.
 //!
 //! An event that finds `READY` set, by a plain load, changes nothing. This is correct: if an
@@ -31,15 +31,13 @@
 
 use std::fmt;
 use std::panic::Location;
-use std::sync::Arc;
 use std::task::Context;
 
 use crate::coop::{Object, Reason};
 use crate::loom::atomic::{AtomicU8, AtomicU32, Ordering};
 use crate::wait::acquire::{Acquired, Acquisition, Request, Resource};
 use crate::wait::queue::{self, Held, OwnWaiter, Queues};
-use crate::wait::watch::{Watch, Watchers};
-use crate::waker::WakeList;
+use crate::waker::{TaskWaker, WakeList};
 
 /// The bits that an event sets are those of the poller.
 const READY: u8 = crate::netpoll::READY;
@@ -55,8 +53,10 @@ const NO_WAIT: u8 = READY | ENDED | OVER | CLOSED;
 #[cfg(unix)]
 const MOST_TASKS: usize = 64;
 
-/// Both directions of a descriptor.
+/// Both directions of a descriptor. They fill a cache line, so that workers with two descriptors do
+/// not share one.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(crate) struct Readiness {
     pub(crate) read: Direction,
     pub(crate) write: Direction,
@@ -65,6 +65,12 @@ pub(crate) struct Readiness {
 impl Readiness {
     pub(crate) fn new() -> Self {
         Self { read: Direction::new(), write: Direction::new() }
+    }
+
+    /// Prepares the readiness of a closed descriptor for a new one. No operation uses it.
+    pub(crate) fn reset(&self) {
+        self.read.reset();
+        self.write.reset();
     }
 
     /// Makes every operation fail from here on, because the runtime has ended. Wakes none:
@@ -100,16 +106,17 @@ pub(crate) struct Direction {
     /// The length of the queue, written under its lock. It is outside so that a direction, of which
     /// each descriptor has two, is 8 bytes smaller.
     len: AtomicU32,
-    /// The operations that wait, and the tasks that poll without a future that could be in the
-    /// queue.
-    waiting: Queues<(), Option<Arc<Watchers>>>,
+    waiting: Queues<()>,
     object: Object,
 }
+
+#[cfg(all(not(gopark_loom), not(feature = "sim")))]
+const _: () = assert!(size_of::<Readiness>() == 64);
 
 /// The only queue.
 const Q: usize = 0;
 
-type Waiting<'a> = Held<'a, (), Option<Arc<Watchers>>>;
+type Waiting<'a> = Held<'a, ()>;
 
 /// The next step of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,9 +145,14 @@ impl Direction {
         Self {
             word: AtomicU8::new(READY),
             len: AtomicU32::new(0),
-            waiting: Queues::new(None),
+            waiting: Queues::new(()),
             object: Object::new(),
         }
+    }
+
+    /// A waiter whose future was leaked may still be in the queue.
+    fn reset(&self) {
+        self.word.store(READY, Ordering::Release);
     }
 
     pub(crate) fn object(&self) -> &Object {
@@ -185,14 +197,22 @@ impl Direction {
 
     /// Sets bits, and wakes all waiting tasks.
     pub(crate) fn event(&self, bits: u8) {
+        if self.set(bits) {
+            self.wake_all();
+        }
+    }
+
+    /// Sets bits. Returns true if the caller must [wake all](Self::wake_all) waiting tasks.
+    #[must_use]
+    pub(crate) fn set(&self, bits: u8) -> bool {
         if bits == 0 {
-            return;
+            return false;
         }
         // Each event reports both directions. Usually nothing has changed in one of them, and no
         // task waits for it.
         let word = self.word.load(Ordering::Acquire);
         if word & bits == bits && word & WAITED == 0 {
-            return;
+            return false;
         }
         let set = |word| Some((word | bits) & !WAITED);
         // It always succeeds.
@@ -200,14 +220,17 @@ impl Direction {
             .word
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, set)
             .unwrap_or_else(|word| word);
-        if before & WAITED != 0 {
-            self.wake_all();
-        }
+        before & WAITED != 0
     }
 
     /// Makes every operation fail, because the listener is closed.
     pub(crate) fn close(&self) {
         self.event(CLOSED);
+    }
+
+    /// Returns true if every operation fails.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.peek(), Next::Over | Next::Closed)
     }
 
     /// Returns true if the other end is known to have hung up.
@@ -216,27 +239,23 @@ impl Direction {
     }
 
     /// Wakes all that wait now. A task may run in its wake and wait again: counting ends the loop.
-    fn wake_all(&self) {
+    pub(crate) fn wake_all(&self) {
         let mut wakes = WakeList::new();
         let mut left = None;
-        let watchers = loop {
-            let watchers = {
+        loop {
+            {
                 let mut waiting = self.waiting.lock();
                 let left = left.get_or_insert(self.len.load(Ordering::Relaxed));
                 while *left > 0 && !wakes.is_full() && waiting.grant_front_into(Q, &mut wakes) {
                     *left -= 1;
                     self.add_to_len(&waiting, -1);
                 }
-                waiting.clone()
-            };
+            }
             let more = wakes.is_full();
             wakes.wake_all();
             if !more {
-                break watchers;
+                return;
             }
-        };
-        if let Some(watchers) = watchers {
-            watchers.wake(None);
         }
     }
 
@@ -248,23 +267,14 @@ impl Direction {
 
     /// Returns true if a task waits.
     fn is_waited_for(&self) -> bool {
-        self.word.load(Ordering::Relaxed) & WAITED != 0 && {
-            let waiting = self.waiting.lock();
-            let is_watched = waiting.as_ref().is_some_and(|all| !all.is_empty());
-            is_watched || self.len.load(Ordering::Relaxed) > 0
-        }
+        self.word.load(Ordering::Relaxed) & WAITED != 0 && !self.waiting.lock().is_empty(Q)
     }
 
     /// Calls `f` with the addresses of the waiting tasks, up to a limit.
     #[cfg(unix)]
     fn each_task(&self, mut f: impl FnMut(usize)) {
         if self.word.load(Ordering::Relaxed) & WAITED != 0 {
-            let watchers = {
-                let waiting = self.waiting.lock();
-                waiting.each_task(Q, MOST_TASKS, &mut f);
-                waiting.clone()
-            };
-            watchers.into_iter().for_each(|watchers| watchers.each_task(MOST_TASKS, &mut f));
+            self.waiting.lock().each_task(Q, MOST_TASKS, &mut f);
         }
     }
 
@@ -273,36 +283,36 @@ impl Direction {
         Acquisition::new(Wait { direction: self }, site)
     }
 
-    /// Registers the task of `cx`, so that the next event wakes it. Returns false if there is
-    /// nothing to wait for: then the operation continues.
-    pub(crate) fn watch(&self, watch: &mut Watch, cx: &Context<'_>) -> bool {
-        self.watch_for(NO_WAIT, watch, cx)
+    /// Returns a wait for the end of the runtime, or the close of the listener. Other events end it
+    /// as well.
+    pub(crate) fn wait_for_end(
+        &self,
+        site: &'static Location<'static>,
+    ) -> Acquisition<'_, WaitForEnd<'_>, ()> {
+        Acquisition::new(Wait { direction: self }, site)
     }
 
-    /// As [`watch`](Self::watch), but waits for the end of the runtime, or the close of the
-    /// listener. Other events wake the task as well.
-    pub(crate) fn watch_end(&self, watch: &mut Watch, cx: &Context<'_>) -> bool {
-        self.watch_for(OVER | CLOSED, watch, cx)
-    }
-
-    fn watch_for(&self, bits: u8, watch: &mut Watch, cx: &Context<'_>) -> bool {
-        watch.register(|| self.watchers(), cx);
-        // After the registration, so that the event that clears the bit finds it.
-        let waits = self.begin_wait(bits);
-        if !waits {
-            watch.end();
+    /// Makes the waiter of a poll function wait for the next event, which wakes the task of `cx`.
+    /// Returns false if there is nothing to wait for: then the operation continues.
+    pub(crate) fn watch<'a>(&'a self, waiter: OwnWaiter<'_, 'a, ()>, cx: &mut Context<'_>) -> bool {
+        let wait: Wait<'a> = Wait { direction: self };
+        if waiter.is_linked() {
+            return !wait.look(waiter, cx);
         }
-        waits
+        waiter.renew(TaskWaker::new(cx.waker()));
+        !wait.enqueue(waiter) || {
+            waiter.rest();
+            false
+        }
     }
 
-    /// Returns the watchers. Allocates them outside the lock if there are none.
-    #[cold]
-    fn watchers(&self) -> Arc<Watchers> {
-        let present = self.waiting.lock().clone();
-        present.unwrap_or_else(|| {
-            let new = Arc::new(Watchers::new());
-            self.waiting.lock().get_or_insert_with(|| new.clone()).clone()
-        })
+    /// Ends the wait that [`watch`](Self::watch) has begun, if the waiter still waits.
+    pub(crate) fn unwatch<'a>(&'a self, waiter: OwnWaiter<'_, 'a, ()>) {
+        let wait: Wait<'a> = Wait { direction: self };
+        if waiter.is_linked() {
+            wait.cancel(waiter);
+        }
+        waiter.rest();
     }
 
     /// Sets `WAITED`. Returns false if there is nothing to wait for: one of these bits is set.
@@ -311,13 +321,15 @@ impl Direction {
     }
 }
 
-/// A wait for an event.
+/// A wait for an event, which ends at once if one of `BITS` is set.
 #[derive(Clone, Copy)]
-pub(crate) struct Wait<'a> {
+pub(crate) struct Wait<'a, const BITS: u8 = NO_WAIT> {
     direction: &'a Direction,
 }
 
-impl<'a> Request<'a, ()> for Wait<'a> {
+pub(crate) type WaitForEnd<'a> = Wait<'a, { OVER | CLOSED }>;
+
+impl<'a, const BITS: u8> Request<'a, ()> for Wait<'a, BITS> {
     type Resource = Self;
     type Output = ();
 
@@ -332,12 +344,12 @@ impl<'a> Request<'a, ()> for Wait<'a> {
     fn output(self, _: Acquired<Self, ()>) {}
 }
 
-impl<'a> Resource<'a, ()> for Wait<'a> {
+impl<'a, const BITS: u8> Resource<'a, ()> for Wait<'a, BITS> {
     const GRANT_IS_ALL: bool = true;
 
     #[inline]
     fn try_acquire(self) -> bool {
-        self.direction.word.load(Ordering::Acquire) & NO_WAIT != 0
+        self.direction.word.load(Ordering::Acquire) & BITS != 0
     }
 
     /// `enqueue` tries again under the lock.
@@ -354,7 +366,7 @@ impl<'a> Resource<'a, ()> for Wait<'a> {
 
     fn enqueue(self, waiter: OwnWaiter<'_, 'a, ()>) -> bool {
         let mut waiting = self.direction.waiting.lock();
-        if !self.direction.begin_wait(NO_WAIT) {
+        if !self.direction.begin_wait(BITS) {
             return true;
         }
         waiting.push_back(Q, waiter);

@@ -1,13 +1,20 @@
 //! The descriptors that a runtime waits for: their tokens, and the delivery of events.
 //!
-//! A token is a place in a table and a generation, of which there are 2^32 (2^16 on a 32-bit
-//! system). So a late event of a closed descriptor reaches no other one.
+//! The readiness of a descriptor is in a slot of a [`Page`]. A slot is used again after its
+//! descriptor is closed, and a page is freed when all of its slots are free.
+//!
+//! A token is a place (a page and a slot) and a generation, of which there are 2^32 (2^16 on a
+//! 32-bit system). So a late event of a closed descriptor sets the bits of no other one: they are
+//! set under the lock of the table, which knows the generation of each slot. The tasks are woken
+//! after the lock is released. If the slot has a new descriptor by then, its tasks are woken as
+//! well, find that it is not ready, and wait again.
 
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::Context;
 use std::time::Duration;
 
 use mio::event::Source;
@@ -16,33 +23,63 @@ use crate::clock::{self, Time};
 use crate::fork;
 use crate::netpoll::{Event, Netpoll};
 use crate::panics::lock;
-use crate::readiness::Readiness;
+use crate::readiness::{Direction, Readiness};
+use crate::wait::queue::KeptWaiter;
 
 /// The number of bits of a token for its place; the others are its generation.
 const PLACE_BITS: u32 = usize::BITS / 2;
 const MOST: usize = 1 << PLACE_BITS;
+/// The number of slots of a page.
+const SLOTS: usize = 32;
 
 /// The descriptors of one runtime.
 #[derive(Debug)]
 pub(crate) struct Sources {
     netpoll: Arc<Netpoll>,
-    table: Mutex<Places>,
+    table: Mutex<Table>,
 }
 
 #[derive(Default)]
-struct Places {
-    places: Vec<Place>,
-    free: Vec<usize>,
+struct Table {
+    pages: Vec<Option<Entry>>,
+    /// The pages with a free slot, or without slots because all were free.
+    open: Vec<usize>,
+    used: usize,
     generations: usize,
     /// The runtime has ended.
     is_over: bool,
 }
 
-struct Place {
-    token: usize,
+/// The readiness of some descriptors of one runtime.
+#[derive(Debug)]
+pub(crate) struct Page {
+    slots: [Readiness; SLOTS],
+    sources: Arc<Sources>,
+}
+
+/// A page in the table.
+struct Entry {
+    page: Arc<Page>,
+    slots: [Slotted; SLOTS],
+    used: usize,
+}
+
+/// What the table knows of a slot.
+#[derive(Clone, Copy)]
+struct Slotted {
+    /// 0 if the slot is free.
+    generation: u32,
     #[cfg_attr(not(unix), expect(dead_code, reason = "its addresses are not known"))]
     fd: Fd,
-    readiness: Option<Arc<Readiness>>,
+}
+
+/// A descriptor of the table.
+#[derive(Clone, Copy)]
+struct Found<'a> {
+    page: &'a Arc<Page>,
+    slot: usize,
+    #[cfg_attr(not(unix), expect(dead_code, reason = "its addresses are not known"))]
+    fd: Fd,
 }
 
 /// The number of a descriptor, on systems with such numbers.
@@ -50,6 +87,12 @@ struct Place {
 pub(crate) type Fd = std::os::fd::RawFd;
 #[cfg(not(unix))]
 pub(crate) type Fd = ();
+
+const FREE: Slotted = Slotted { generation: 0, fd: NO_FD };
+#[cfg(unix)]
+const NO_FD: Fd = -1;
+#[cfg(not(unix))]
+const NO_FD: Fd = ();
 
 /// A source that can be registered, and its descriptor.
 #[cfg(unix)]
@@ -100,41 +143,91 @@ pub struct SocketInfo {
     pub peer: Option<SocketAddr>,
 }
 
-impl Places {
-    fn get(&self, token: usize) -> Option<&Arc<Readiness>> {
-        let place = self.places.get(token % MOST).filter(|place| place.token == token)?;
-        place.readiness.as_ref()
+impl Table {
+    fn get(&self, token: usize) -> Option<Found<'_>> {
+        let (place, generation) = (token % MOST, token >> PLACE_BITS);
+        let entry = self.pages.get(place / SLOTS)?.as_ref()?;
+        let slot = place % SLOTS;
+        let Slotted { generation: current, fd } = entry.slots[slot];
+        (current as usize == generation).then_some(Found { page: &entry.page, slot, fd })
     }
 
-    fn insert(&mut self, fd: Fd, readiness: Arc<Readiness>) -> io::Result<usize> {
+    /// Returns the page, the place and the token of a new descriptor.
+    fn insert(&mut self, fd: Fd, sources: &Arc<Sources>) -> io::Result<(Arc<Page>, usize, usize)> {
         if self.is_over {
             return Err(over());
         }
-        let at = self.free.pop().unwrap_or(self.places.len());
-        // The last place is not used, because its token could be that of an interruption.
-        if at >= MOST - 1 {
-            return Err(io::Error::other("gopark: too many sockets"));
+        let at = match self.open.last() {
+            Some(at) => *at,
+            // The last page is not used, because a token in it could be that of an interruption.
+            None if self.pages.len() >= MOST / SLOTS - 1 => {
+                return Err(io::Error::other("gopark: too many sockets"));
+            }
+            None => {
+                self.pages.push(None);
+                self.open.push(self.pages.len() - 1);
+                self.pages.len() - 1
+            }
+        };
+        let entry = self.pages[at].get_or_insert_with(|| Entry::new(sources.clone()));
+        let slot = entry.slots.iter().position(|slot| slot.generation == 0);
+        let slot = slot.expect("an open page has a free slot");
+        self.generations = (self.generations + 1) % MOST;
+        // 0 is for free slots.
+        self.generations += usize::from(self.generations == 0);
+        entry.slots[slot] = Slotted { generation: self.generations as u32, fd };
+        entry.page.slots[slot].reset();
+        entry.used += 1;
+        self.used += 1;
+        if entry.used == SLOTS {
+            self.open.pop();
         }
-        self.generations = self.generations.wrapping_add(1);
-        let token = (self.generations << PLACE_BITS) | at;
-        let place = Place { token, fd, readiness: Some(readiness) };
-        if at == self.places.len() {
-            self.places.push(place)
-        } else {
-            self.places[at] = place
-        }
-        Ok(token)
+        let place = at * SLOTS + slot;
+        Ok((entry.page.clone(), place, (self.generations << PLACE_BITS) | place))
     }
 
-    fn remove(&mut self, token: usize) -> Option<Arc<Readiness>> {
-        let place = self.places.get_mut(token % MOST).filter(|place| place.token == token)?;
-        let readiness = place.readiness.take()?;
-        self.free.push(token % MOST);
-        if self.free.len() == self.places.len() {
-            // The table is empty: free its memory.
-            (self.places, self.free) = (Vec::new(), Vec::new());
+    /// Removes a descriptor. Returns its page if all of its slots are free now: it may be dropped
+    /// after the lock is released.
+    fn remove(&mut self, place: usize) -> Option<Arc<Page>> {
+        let (at, slot) = (place / SLOTS, place % SLOTS);
+        let entry = self.pages[at].as_mut().expect("the descriptor is in the table");
+        entry.slots[slot] = FREE;
+        if entry.used == SLOTS {
+            self.open.push(at);
         }
-        Some(readiness)
+        entry.used -= 1;
+        self.used -= 1;
+        if entry.used > 0 {
+            return None;
+        }
+        let entry = self.pages[at].take();
+        if self.used == 0 {
+            // Free the memory of the table.
+            (self.pages, self.open) = (Vec::new(), Vec::new());
+        }
+        entry.map(|entry| entry.page)
+    }
+
+    /// Returns the descriptors of some pages.
+    fn all(&self, pages: std::ops::Range<usize>) -> impl Iterator<Item = Found<'_>> {
+        let pages = pages.start.min(self.pages.len())..pages.end.min(self.pages.len());
+        self.pages[pages].iter().flatten().flat_map(|Entry { page, slots, .. }| {
+            let used = slots.iter().enumerate().filter(|(_, slot)| slot.generation != 0);
+            used.map(move |(slot, Slotted { fd, .. })| Found { page, slot, fd: *fd })
+        })
+    }
+}
+
+impl Entry {
+    fn new(sources: Arc<Sources>) -> Self {
+        let slots = std::array::from_fn(|_| Readiness::new());
+        Self { page: Arc::new(Page { slots, sources }), slots: [FREE; SLOTS], used: 0 }
+    }
+}
+
+impl<'a> Found<'a> {
+    fn readiness(self) -> &'a Readiness {
+        &self.page.slots[self.slot]
     }
 }
 
@@ -159,42 +252,53 @@ impl Sources {
         fork::check()
     }
 
-    fn register(&self, source: &mut impl Registrable) -> io::Result<(usize, Arc<Readiness>)> {
+    fn register(self: &Arc<Self>, source: &mut impl Registrable) -> io::Result<(Arc<Page>, usize)> {
         self.check()?;
-        let readiness = Arc::new(Readiness::new());
-        let token = lock(&self.table).insert(source.fd(), readiness.clone())?;
+        let (page, place, token) = lock(&self.table).insert(source.fd(), self)?;
         let registered = self.netpoll.register(source, token);
         if let Err(error) = registered {
-            drop(lock(&self.table).remove(token));
+            self.remove(place);
             return Err(error);
         }
-        Ok((token, readiness))
+        Ok((page, place))
     }
 
-    fn deregister(&self, source: &mut impl Source, token: usize) {
+    fn deregister(&self, source: &mut impl Source, place: usize) {
         if fork::is_child() {
             // It would remove its parent's registration.
             return;
         }
         self.netpoll.deregister(source);
-        let readiness = lock(&self.table).remove(token);
-        drop(readiness);
+        self.remove(place);
+    }
+
+    fn remove(&self, place: usize) {
+        let page = lock(&self.table).remove(place);
+        drop(page);
     }
 
     /// Wakes the tasks that wait for these events.
     pub(crate) fn deliver(&self, events: &[Event]) {
         for batch in events.chunks(BATCH) {
-            let mut ready = [const { None }; BATCH];
+            let mut woken = [const { None }; BATCH];
             {
                 let table = lock(&self.table);
-                for (ready, event) in ready.iter_mut().zip(batch) {
-                    *ready = table.get(event.token).cloned();
+                for (woken, event) in woken.iter_mut().zip(batch) {
+                    let Some(found) = table.get(event.token) else { continue };
+                    let Readiness { read, write } = found.readiness();
+                    let (reads, writes) = (read.set(event.read), write.set(event.write));
+                    if reads || writes {
+                        *woken = Some((found.page.clone(), found.slot, reads, writes));
+                    }
                 }
             }
-            for (ready, event) in ready.iter().zip(batch) {
-                if let Some(ready) = ready {
-                    ready.read.event(event.read);
-                    ready.write.event(event.write);
+            for (page, slot, reads, writes) in woken.into_iter().flatten() {
+                let Readiness { read, write } = &page.slots[slot];
+                if reads {
+                    read.wake_all();
+                }
+                if writes {
+                    write.wake_all();
                 }
             }
         }
@@ -202,63 +306,57 @@ impl Sources {
 
     /// Returns true if a task waits for a descriptor.
     pub(crate) fn is_waited_for(&self) -> bool {
-        let table = lock(&self.table);
-        let mut readinesses = table.places.iter().filter_map(|place| place.readiness.as_ref());
-        readinesses.any(|readiness| readiness.is_waited_for())
+        lock(&self.table).all(0..usize::MAX).any(|found| found.readiness().is_waited_for())
     }
 
     /// Calls `f` with each internet socket for which tasks wait, and the addresses of the tasks.
     #[cfg(unix)]
     pub(crate) fn each_waited_for(&self, mut f: impl FnMut(SocketInfo, &[usize])) {
         for at in (0..).step_by(BLOCK) {
-            let mut found = Vec::new();
+            let mut waited_for = Vec::new();
             {
                 let table = lock(&self.table);
-                if at >= table.places.len() {
+                if at >= table.pages.len() {
                     return;
                 }
-                for place in table.places.iter().skip(at).take(BLOCK) {
+                for found in table.all(at..at + BLOCK) {
                     let mut tasks = Vec::new();
-                    place
-                        .readiness
-                        .iter()
-                        .for_each(|readiness| readiness.each_task(|task| tasks.push(task)));
+                    found.readiness().each_task(|task| tasks.push(task));
                     if !tasks.is_empty() {
                         // Under the lock, because a descriptor is closed only after its removal
                         // from the table.
-                        let (local, peer) = crate::platform::socket_addrs(place.fd);
-                        found.push((SocketInfo { local, peer }, tasks));
+                        let (local, peer) = crate::platform::socket_addrs(found.fd);
+                        waited_for.push((SocketInfo { local, peer }, tasks));
                     }
                 }
             }
-            found.iter().for_each(|(socket, tasks)| f(*socket, tasks));
+            waited_for.iter().for_each(|(socket, tasks)| f(*socket, tasks));
         }
     }
 
     /// Makes all operations fail, now and later, because the runtime has ended.
     pub(crate) fn end(&self) {
-        let sources = {
+        // All of them fail before a task is woken, which may use another one next.
+        let pages = {
             let mut table = lock(&self.table);
             table.is_over = true;
-            table.places.iter().filter_map(|place| place.readiness.clone()).collect::<Vec<_>>()
+            table.all(0..usize::MAX).for_each(|found| found.readiness().end());
+            table.pages.iter().flatten().map(|entry| entry.page.clone()).collect::<Vec<_>>()
         };
-        // All of them fail before a task is woken, which may use another one next.
-        sources.iter().for_each(|readiness| readiness.end());
-        sources.iter().for_each(|readiness| readiness.wake_all());
+        // Nothing waits at a free slot.
+        pages.iter().flat_map(|page| &page.slots).for_each(|readiness| readiness.wake_all());
     }
 }
 
-/// The number of descriptors that are looked up under one lock.
+/// The number of events that are delivered under one lock.
 const BATCH: usize = 16;
-/// The number of descriptors whose waiting tasks are listed under one lock.
+/// The number of pages whose waiting tasks are listed under one lock.
 #[cfg(unix)]
-const BLOCK: usize = 64;
+const BLOCK: usize = 2;
 
-impl fmt::Debug for Places {
+impl fmt::Debug for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Places")
-            .field("used", &(self.places.len() - self.free.len()))
-            .finish_non_exhaustive()
+        f.debug_struct("Table").field("used", &self.used).finish_non_exhaustive()
     }
 }
 
@@ -267,15 +365,14 @@ impl fmt::Debug for Places {
 pub(crate) struct Registered<S: Registrable> {
     /// `None` only in [`into_io`](Self::into_io).
     io: Option<S>,
-    token: usize,
-    readiness: Arc<Readiness>,
-    sources: Arc<Sources>,
+    place: u32,
+    page: Arc<Page>,
 }
 
 impl<S: Registrable> Registered<S> {
-    pub(crate) fn new(sources: Arc<Sources>, mut io: S) -> io::Result<Self> {
-        let (token, readiness) = sources.register(&mut io)?;
-        Ok(Self { io: Some(io), token, readiness, sources })
+    pub(crate) fn new(sources: &Arc<Sources>, mut io: S) -> io::Result<Self> {
+        let (page, place) = sources.register(&mut io)?;
+        Ok(Self { io: Some(io), place: place as u32, page })
     }
 
     #[inline]
@@ -286,25 +383,67 @@ impl<S: Registrable> Registered<S> {
     /// Deregisters the descriptor and returns it.
     pub(crate) fn into_io(mut self) -> S {
         let mut io = self.io.take().expect("only this function takes it");
-        self.sources.deregister(&mut io, self.token);
+        self.sources().deregister(&mut io, self.place());
         io
     }
 
+    fn place(&self) -> usize {
+        self.place as usize
+    }
+
+    #[inline]
     pub(crate) fn readiness(&self) -> &Readiness {
-        &self.readiness
+        &self.page.slots[self.place() % SLOTS]
     }
 
     /// Returns the descriptors of its runtime.
     pub(crate) fn sources(&self) -> &Arc<Sources> {
-        &self.sources
+        &self.page.sources
+    }
+
+    /// Returns a place for a task that polls to read, or to write.
+    pub(crate) fn watch(&self, writes: bool) -> Watch {
+        let waiter = KeptWaiter::new(self.page.clone(), ());
+        Watch { waiter, slot: self.place() % SLOTS, writes }
     }
 }
 
 impl<S: Registrable> Drop for Registered<S> {
     fn drop(&mut self) {
-        if let Some(io) = &mut self.io {
-            self.sources.deregister(io, self.token);
+        if let Some(mut io) = self.io.take() {
+            // It closes after its removal from the table.
+            self.sources().deregister(&mut io, self.place());
         }
+    }
+}
+
+/// The place of a task that waits by a poll function, without a future that could be in the queue.
+pub(crate) struct Watch {
+    waiter: KeptWaiter<Page, ()>,
+    slot: usize,
+    writes: bool,
+}
+
+impl Watch {
+    /// Makes the next event wake the task of `cx`, in place of the task that waited here before.
+    /// Returns false if there is nothing to wait for: then the operation continues.
+    pub(crate) fn begin(&mut self, cx: &mut Context<'_>) -> bool {
+        let (slot, writes) = (self.slot, self.writes);
+        self.waiter.with(|waiter, page| page.direction(slot, writes).watch(waiter, cx))
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let (slot, writes) = (self.slot, self.writes);
+        self.waiter.with(|waiter, page| page.direction(slot, writes).unwatch(waiter));
+    }
+}
+
+impl Page {
+    fn direction(&self, slot: usize, writes: bool) -> &Direction {
+        let Readiness { read, write } = &self.slots[slot];
+        if writes { write } else { read }
     }
 }
 
@@ -385,3 +524,6 @@ impl Slot {
         self.is_open.load(Ordering::Relaxed)
     }
 }
+
+#[cfg(all(test, unix, not(gopark_loom)))]
+mod tests;

@@ -46,7 +46,7 @@ const FLOORS: &[(&str, Units)] = &[
         &[
             ("wait", &["simulated", "clock", "loom", "lock", "parker", "coop", "waker", "holders"]),
             ("readiness", &["loom", "netpoll", "coop", "waker", "wait"]),
-            ("sources", &["clock", "fork", "netpoll", "panics", "platform", "readiness"]),
+            ("sources", &["clock", "fork", "netpoll", "panics", "platform", "readiness", "wait"]),
             (
                 "timer",
                 &[

@@ -14,9 +14,8 @@ use crate::coop::{self, Reason};
 use crate::fork;
 use crate::panics::lock;
 use crate::readiness::{Direction, Next, Taken, Wait};
-use crate::sources::{Fd, Registered, Registrable, over};
+use crate::sources::{Fd, Registered, Registrable, Watch, over};
 use crate::wait::acquire::Acquisition;
-use crate::wait::watch::Watch;
 
 /// The result of a system call.
 pub(crate) struct Called<T> {
@@ -205,28 +204,23 @@ pub(crate) fn attempt_now<'a, O: Operation<'a>>(operation: &mut O) -> io::Result
 
 pin_project! {
     /// The future of an [`Operation`].
+    ///
+    /// | `waiting` | the next step |
+    /// |---|---|
+    /// | new | the system call |
+    /// | waits | the end of the wait |
+    /// | done | none: the operation has completed |
     pub(crate) struct Attempts<'a, O> {
         operation: O,
-        site: &'static Location<'static>,
         #[pin]
-        stage: Stage<'a>,
-    }
-}
-
-pin_project! {
-    #[project = StageProjection]
-    enum Stage<'a> {
-        /// The system call comes next.
-        Attempt,
-        /// The direction was not ready.
-        Wait { #[pin] waiting: Acquisition<'a, Wait<'a>, ()> },
-        Done,
+        waiting: Acquisition<'a, Wait<'a>, ()>,
     }
 }
 
 impl<'a, O: Operation<'a>> Attempts<'a, O> {
     pub(crate) fn new(operation: O, site: &'static Location<'static>) -> Self {
-        Self { operation, site, stage: Stage::Attempt }
+        let waiting = operation.direction().wait(site);
+        Self { operation, waiting }
     }
 }
 
@@ -234,45 +228,44 @@ impl<'a, O: Operation<'a>> Future for Attempts<'a, O> {
     type Output = io::Result<O::Output>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        let direction = this.operation.direction();
+        let this = self.project();
+        let (operation, mut waiting) = (this.operation, this.waiting);
+        let direction = operation.direction();
+        let site = waiting.site();
         // `forced`: no task will wait, so only the system call can tell.
         let forced = coop::is_final(cx);
-        loop {
-            match this.stage.as_mut().project() {
-                StageProjection::Attempt => {}
-                StageProjection::Wait { waiting } => {
-                    if !forced && waiting.poll(cx).is_pending() {
-                        return Poll::Pending;
-                    }
-                    this.stage.set(Stage::Attempt);
-                }
-                StageProjection::Done => panic!("gopark: future polled after completion"),
-            }
-            if !coop::poll_ready(cx, *this.site, Reason::Io, direction.object()) {
+        if !waiting.is_new() {
+            let skips_wait = forced && waiting.is_waiting();
+            if !skips_wait && waiting.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
-            if let Some(result) = this.operation.attempt(forced) {
+            waiting.set(direction.wait(site));
+        }
+        loop {
+            if !coop::poll_ready(cx, site, Reason::Io, direction.object()) {
+                return Poll::Pending;
+            }
+            if let Some(result) = operation.attempt(forced) {
                 coop::spend();
-                if result.is_ok() && this.operation.needs_another() {
+                if result.is_ok() && operation.needs_another() {
                     continue;
                 }
-                this.stage.set(Stage::Done);
+                waiting.finish();
                 return Poll::Ready(result);
             }
-            if forced {
+            if forced || waiting.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
-            this.stage.set(Stage::Wait { waiting: direction.wait(this.site) });
+            waiting.set(direction.wait(site));
         }
     }
 }
 
 /// Like [`Attempts`], for a poll function without a future that could wait. The task waits at
-/// `watch`.
-pub(crate) fn poll_attempt<'a, O: Operation<'a>>(
+/// the [`Watch`] that `watch` returns.
+pub(crate) fn poll_attempt<'a, 'w, O: Operation<'a>>(
     operation: &mut O,
-    watch: &Mutex<Watch>,
+    watch: impl Fn() -> &'w Mutex<Watch>,
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<O::Output>> {
     let direction = operation.direction();
@@ -285,7 +278,7 @@ pub(crate) fn poll_attempt<'a, O: Operation<'a>>(
             coop::spend();
             return Poll::Ready(result);
         }
-        if forced || direction.watch(&mut lock(watch), cx) {
+        if forced || lock(watch()).begin(cx) {
             coop::park_at(cx, None, Reason::Io);
             return Poll::Pending;
         }

@@ -110,7 +110,7 @@ impl<T: AsFd> Async<T> {
         let sources = runtime::current_for_sockets(Location::caller()).sources()?;
         Ok(Self {
             source: Registered::new(
-                sources,
+                &sources,
                 Descriptor { fd: descriptor.as_fd().as_raw_fd(), inner: descriptor },
             )?,
         })

@@ -12,6 +12,7 @@ use loom::thread;
 use super::{explore, poll_once};
 use crate::readiness::{Next, Readiness};
 use crate::wait::block_on::block_on;
+use crate::wait::queue::KeptWaiter;
 
 /// The reading direction of a socket.
 struct Socket {
@@ -127,6 +128,53 @@ fn a_wait_that_is_given_up_costs_no_other_its_wake() {
         drop(waiting);
         kernel.join().unwrap();
         reader.join().unwrap();
+    });
+}
+
+/// A poll function's waiter is woken by an event at any moment, and can be used again or dropped
+/// while the event is delivered.
+#[test]
+fn an_event_finds_the_waiter_of_a_poll_function() {
+    explore(2, || {
+        let socket = Socket::drained();
+        let other = socket.clone();
+        let kernel = thread::spawn(move || {
+            other.arrive(READY);
+            other.arrive(READY);
+        });
+        let mut waiter = KeptWaiter::new(socket.clone(), ());
+        let mut total = 0;
+        block_on(std::future::poll_fn(|cx| {
+            loop {
+                match socket.attempt(64) {
+                    Some(bytes) => total += bytes,
+                    None => {
+                        if waiter.with(|own, socket| socket.readiness.read.watch(own, cx)) {
+                            return Poll::Pending;
+                        }
+                    }
+                }
+                if total > 0 {
+                    return Poll::Ready(());
+                }
+            }
+        }));
+        // It may wait for the second byte, or not.
+        let waits = total < 2
+            && socket.attempt(64).is_none()
+            && poll_once(std::pin::pin!(std::future::poll_fn(|cx| {
+                match waiter.with(|own, socket| socket.readiness.read.watch(own, cx)) {
+                    true => Poll::Pending,
+                    false => Poll::Ready(()),
+                }
+            })))
+            .is_pending();
+        waiter.with(|own, socket| socket.readiness.read.unwatch(own));
+        drop(waiter);
+        kernel.join().unwrap();
+        if waits {
+            assert_eq!(socket.attempt(64), Some(1));
+        }
     });
 }
 

@@ -1,62 +1,138 @@
 //! The operations on byte streams.
 
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{self, IoSlice, IoSliceMut, Read as _, Write as _};
 use std::mem;
 
-use crate::io::attempt::{Called, Operation, operation};
-use crate::readiness::{Direction, Readiness};
+use mio::event::Source;
+use mio::{Interest, Registry, Token};
 
-/// A byte stream.
-pub(crate) trait Bytes: Sync {
-    fn readiness(&self) -> &Readiness;
-    /// Returns true if a read may stop before the end of the available bytes: at a message that
-    /// carries descriptors.
-    fn has_messages(&self) -> bool;
-    fn read(&self, buffer: &mut [u8]) -> io::Result<usize>;
-    fn read_vectored(&self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize>;
-    fn write(&self, bytes: &[u8]) -> io::Result<usize>;
-    fn write_vectored(&self, bytes: &[IoSlice<'_>]) -> io::Result<usize>;
+use crate::io::attempt::{Called, Operation, operation};
+use crate::readiness::Direction;
+use crate::sources::Registered;
+
+/// A byte stream. One type for both kinds makes the futures smaller than a trait object would.
+#[derive(Debug)]
+pub(crate) enum ByteStream {
+    Tcp(mio::net::TcpStream),
+    #[cfg(unix)]
+    Unix(mio::net::UnixStream),
 }
 
-macro_rules! bytes {
-    ($socket:ty, $has_messages:literal) => {
-        impl $crate::net::bytes::Bytes for $crate::sources::Registered<$socket> {
-            fn readiness(&self) -> &$crate::readiness::Readiness {
-                self.readiness()
+/// Evaluates an expression for the stream of either kind.
+macro_rules! either {
+    ($stream:expr, $inner:ident => $result:expr) => {
+        match $stream {
+            ByteStream::Tcp($inner) => $result,
+            #[cfg(unix)]
+            ByteStream::Unix($inner) => $result,
+        }
+    };
+}
+
+/// The stream of either kind.
+pub(crate) trait Kind {
+    fn into_stream(self) -> ByteStream;
+
+    /// # Panics
+    ///
+    /// Panics if the stream is of the other kind.
+    fn from_stream(stream: ByteStream) -> Self;
+
+    /// # Panics
+    ///
+    /// Panics if the stream is of the other kind.
+    fn of_stream(stream: &ByteStream) -> &Self;
+}
+
+macro_rules! kind {
+    ($type:ty = $kind:ident) => {
+        impl Kind for $type {
+            fn into_stream(self) -> ByteStream {
+                ByteStream::$kind(self)
             }
 
-            #[inline]
-            fn has_messages(&self) -> bool {
-                $has_messages
+            fn from_stream(stream: ByteStream) -> Self {
+                match stream {
+                    ByteStream::$kind(stream) => stream,
+                    #[cfg(unix)]
+                    _ => unreachable!("the other kind of stream"),
+                }
             }
 
-            #[inline]
-            fn read(&self, buffer: &mut [u8]) -> ::std::io::Result<usize> {
-                self.io().read(buffer)
-            }
-
-            fn read_vectored(
-                &self,
-                buffers: &mut [::std::io::IoSliceMut<'_>],
-            ) -> ::std::io::Result<usize> {
-                self.io().read_vectored(buffers)
-            }
-
-            #[inline]
-            fn write(&self, bytes: &[u8]) -> ::std::io::Result<usize> {
-                self.io().write(bytes)
-            }
-
-            fn write_vectored(&self, bytes: &[::std::io::IoSlice<'_>]) -> ::std::io::Result<usize> {
-                self.io().write_vectored(bytes)
+            fn of_stream(stream: &ByteStream) -> &Self {
+                match stream {
+                    ByteStream::$kind(stream) => stream,
+                    #[cfg(unix)]
+                    _ => unreachable!("the other kind of stream"),
+                }
             }
         }
     };
 }
-pub(super) use bytes;
+kind!(mio::net::TcpStream = Tcp);
+#[cfg(unix)]
+kind!(mio::net::UnixStream = Unix);
+
+impl ByteStream {
+    /// Returns true if a read may stop before the end of the available bytes: at a message that
+    /// carries descriptors.
+    #[inline]
+    fn has_messages(&self) -> bool {
+        !matches!(self, Self::Tcp(_))
+    }
+
+    #[inline]
+    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        either!(self, stream => (&*stream).read(buffer))
+    }
+
+    fn read_vectored(&self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        either!(self, stream => (&*stream).read_vectored(buffers))
+    }
+
+    #[inline]
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        either!(self, stream => (&*stream).write(bytes))
+    }
+
+    fn write_vectored(&self, bytes: &[IoSlice<'_>]) -> io::Result<usize> {
+        either!(self, stream => (&*stream).write_vectored(bytes))
+    }
+}
+
+impl Source for ByteStream {
+    fn register(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interests: Interest,
+    ) -> io::Result<()> {
+        either!(self, stream => stream.register(registry, token, interests))
+    }
+
+    fn reregister(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interests: Interest,
+    ) -> io::Result<()> {
+        either!(self, stream => stream.reregister(registry, token, interests))
+    }
+
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        either!(self, stream => stream.deregister(registry))
+    }
+}
+
+#[cfg(unix)]
+impl std::os::fd::AsRawFd for ByteStream {
+    fn as_raw_fd(&self) -> std::os::fd::RawFd {
+        either!(self, stream => stream.as_raw_fd())
+    }
+}
 
 pub(crate) struct ReadInto<'a> {
-    pub(super) socket: &'a dyn Bytes,
+    pub(super) socket: &'a Registered<ByteStream>,
     pub(super) buffer: &'a mut [u8],
 }
 
@@ -68,8 +144,8 @@ impl<'a> Operation<'a> for ReadInto<'a> {
     }
 
     fn call(&mut self) -> io::Result<Called<usize>> {
-        let bytes = self.socket.read(self.buffer)?;
-        Ok(if self.socket.has_messages() {
+        let bytes = self.socket.io().read(self.buffer)?;
+        Ok(if self.socket.io().has_messages() {
             Called::once(bytes)
         } else {
             Called::transfer(bytes, self.buffer.len())
@@ -84,7 +160,7 @@ impl<'a> Operation<'a> for ReadInto<'a> {
 
 /// Reads until the buffer is full. `buffer` is the part that is not filled yet.
 pub(crate) struct ReadExact<'a> {
-    pub(super) socket: &'a dyn Bytes,
+    pub(super) socket: &'a Registered<ByteStream>,
     pub(super) buffer: &'a mut [u8],
 }
 
@@ -115,7 +191,7 @@ impl<'a> Operation<'a> for ReadExact<'a> {
 }
 
 pub(crate) struct ReadIntoAll<'a, 'b> {
-    pub(super) socket: &'a dyn Bytes,
+    pub(super) socket: &'a Registered<ByteStream>,
     pub(super) buffers: &'a mut [IoSliceMut<'b>],
 }
 
@@ -128,7 +204,7 @@ impl<'a> Operation<'a> for ReadIntoAll<'a, '_> {
 
     fn call(&mut self) -> io::Result<Called<usize>> {
         // The system may accept fewer buffers than there are.
-        self.socket.read_vectored(self.buffers).map(Called::once)
+        self.socket.io().read_vectored(self.buffers).map(Called::once)
     }
 
     fn nothing_to_do(&self) -> Option<usize> {
@@ -137,7 +213,7 @@ impl<'a> Operation<'a> for ReadIntoAll<'a, '_> {
 }
 
 pub(crate) struct WriteFrom<'a> {
-    pub(super) socket: &'a dyn Bytes,
+    pub(super) socket: &'a Registered<ByteStream>,
     pub(super) bytes: &'a [u8],
 }
 
@@ -149,7 +225,7 @@ impl<'a> Operation<'a> for WriteFrom<'a> {
     }
 
     fn call(&mut self) -> io::Result<Called<usize>> {
-        let written = self.socket.write(self.bytes)?;
+        let written = self.socket.io().write(self.bytes)?;
         Ok(Called::transfer(written, self.bytes.len()))
     }
 
@@ -161,7 +237,7 @@ impl<'a> Operation<'a> for WriteFrom<'a> {
 
 /// Writes all of the bytes. `bytes` are those that are not written yet.
 pub(crate) struct WriteAll<'a> {
-    pub(super) socket: &'a dyn Bytes,
+    pub(super) socket: &'a Registered<ByteStream>,
     pub(super) bytes: &'a [u8],
 }
 
@@ -195,7 +271,7 @@ impl<'a> Operation<'a> for WriteAll<'a> {
 const FEW_BUFFERS: usize = 16;
 
 pub(crate) struct WriteFromAll<'a> {
-    pub(super) socket: &'a dyn Bytes,
+    pub(super) socket: &'a Registered<ByteStream>,
     pub(super) bytes: &'a [IoSlice<'a>],
 }
 
@@ -207,7 +283,7 @@ impl<'a> Operation<'a> for WriteFromAll<'a> {
     }
 
     fn call(&mut self) -> io::Result<Called<usize>> {
-        let written = self.socket.write_vectored(self.bytes)?;
+        let written = self.socket.io().write_vectored(self.bytes)?;
         // The system may accept fewer buffers than there are.
         let few = self.bytes.len() <= FEW_BUFFERS;
         let room = || self.bytes.iter().map(|bytes| bytes.len()).sum();

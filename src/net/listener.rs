@@ -47,7 +47,7 @@ pub struct TcpListener {
 
 impl TcpListener {
     pub(super) fn new(sources: Arc<Sources>, socket: mio::net::TcpListener) -> io::Result<Self> {
-        Ok(Self { socket: Arc::new(Registered::new(sources, socket)?) })
+        Ok(Self { socket: Arc::new(Registered::new(&sources, socket)?) })
     }
 
     /// Binds a socket to the address and listens. Go: `net.Listen("tcp", address)`.
@@ -213,6 +213,7 @@ impl TcpListener {
 
     super::into_std!(
         std::net::TcpListener,
+        super::into_io,
         "    let socket = gopark::net::TcpListener::bind(\"127.0.0.1:0\").await?;
     let clone = socket.clone();"
     );
@@ -337,7 +338,7 @@ impl<'a> Operation<'a> for AcceptOne<'a> {
 
     fn call(&mut self) -> io::Result<Called<Self::Output>> {
         let (stream, peer) = accepted(self.socket, mio::net::TcpListener::accept)?;
-        Ok(Called::once((TcpStream::new(self.socket.sources().clone(), stream)?, peer)))
+        Ok(Called::once((TcpStream::new(self.socket.sources(), stream)?, peer)))
     }
 }
 

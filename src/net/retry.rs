@@ -11,8 +11,9 @@ use pin_project_lite::pin_project;
 
 use crate::coop;
 use crate::io::attempt::{Attempts, Operation};
+use crate::readiness::{Direction, WaitForEnd};
 use crate::time::{Sleep, sleep};
-use crate::wait::watch::Watch;
+use crate::wait::acquire::Acquisition;
 
 /// An operation with errors that pass without an event.
 pub(crate) trait Retry<'a>: Operation<'a> + Copy {
@@ -35,17 +36,16 @@ pin_project! {
         attempts: Attempts<'a, O>,
         operation: O,
         site: &'static Location<'static>,
-        #[pin]
-        pause: Option<Sleep>,
+        // Boxed, because it is rare.
+        pause: Option<Pin<Box<Pause<'a>>>>,
         delay: Duration,
-        watch: Watch,
     }
 }
 
 impl<'a, O: Retry<'a>> Retrying<'a, O> {
     pub(super) fn new(operation: O, site: &'static Location<'static>) -> Self {
         let attempts = Attempts::new(operation, site);
-        Self { attempts, operation, site, pause: None, delay: O::FIRST_DELAY, watch: Watch::NONE }
+        Self { attempts, operation, site, pause: None, delay: O::FIRST_DELAY }
     }
 }
 
@@ -55,22 +55,54 @@ impl<'a, O: Retry<'a>> Future for Retrying<'a, O> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         loop {
-            if let Some(pause) = this.pause.as_mut().as_pin_mut() {
-                let watches = O::SEES_END && !coop::is_final(cx);
-                if !watches || this.operation.direction().watch_end(this.watch, cx) {
-                    ready!(pause.poll(cx));
-                    this.watch.end();
-                }
-                this.pause.set(None);
+            if let Some(pause) = this.pause {
+                ready!(pause.as_mut().poll(cx));
+                *this.pause = None;
             }
             match ready!(this.attempts.as_mut().poll(cx)) {
                 Err(error) if O::may_pass(&error) => {
-                    this.pause.set(Some(sleep(*this.delay)));
+                    let direction = this.operation.direction();
+                    let end = O::SEES_END.then(|| direction.wait_for_end(this.site));
+                    *this.pause =
+                        Some(Box::pin(Pause { sleep: sleep(*this.delay), direction, end }));
                     *this.delay = (*this.delay * 2).min(O::LONGEST_DELAY);
                     this.attempts.set(Attempts::new(*this.operation, this.site));
                 }
                 result => return Poll::Ready(result),
             }
         }
+    }
+}
+
+pin_project! {
+    /// The future of a delay.
+    struct Pause<'a> {
+        #[pin]
+        sleep: Sleep,
+        direction: &'a Direction,
+        #[pin]
+        end: Option<Acquisition<'a, WaitForEnd<'a>, ()>>,
+    }
+}
+
+impl Future for Pause<'_> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut this = self.project();
+        if !coop::is_final(cx) {
+            while let Some(mut end) = this.end.as_mut().as_pin_mut() {
+                if coop::without_note(|| end.as_mut().poll(cx)).is_pending() {
+                    break;
+                }
+                if this.direction.is_over() {
+                    return Poll::Ready(());
+                }
+                // It was another event.
+                let site = end.site();
+                end.set(this.direction.wait_for_end(site));
+            }
+        }
+        this.sleep.poll(cx)
     }
 }

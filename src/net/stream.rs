@@ -1,11 +1,16 @@
 //! What TCP and Unix streams share.
 
 use std::io;
-use std::sync::{Mutex, OnceLock};
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex};
 
+use once_cell::race::OnceBox;
+
+use super::bytes::{ByteStream, Kind};
 use crate::io::attempt::Called;
 use crate::readiness::Readiness;
-use crate::wait::watch::Watch;
+use crate::sources::{Registered, Sources, Watch};
 
 /// Checks the errors of a connecting socket: its pending error, and the error of asking for its
 /// peer. Returns `WouldBlock` while it is still connecting.
@@ -25,21 +30,62 @@ pub(super) fn connected(
     }
 }
 
-/// The registrations of a stream's poll functions, allocated at the first use.
-#[derive(Default)]
-pub(super) struct Watches(OnceLock<Box<[Mutex<Watch>; 2]>>);
+/// A handle of a stream of the kind `K`, and the places of its poll functions, for reading and
+/// writing, which are allocated at the first wait.
+pub(super) struct Handle<K> {
+    watches: OnceBox<[Mutex<Watch>; 2]>,
+    socket: Arc<Registered<ByteStream>>,
+    _kind: PhantomData<K>,
+}
 
-impl Watches {
-    fn both(&self) -> &[Mutex<Watch>; 2] {
-        self.0.get_or_init(|| Box::new([Mutex::new(Watch::NONE), Mutex::new(Watch::NONE)]))
+impl<K: Kind> Handle<K> {
+    pub(super) fn new(sources: &Arc<Sources>, socket: K) -> io::Result<Self> {
+        Ok(Self::sharing(Arc::new(Registered::new(sources, socket.into_stream())?)))
+    }
+
+    fn sharing(socket: Arc<Registered<ByteStream>>) -> Self {
+        Self { watches: OnceBox::new(), socket, _kind: PhantomData }
+    }
+
+    /// Returns the socket.
+    pub(super) fn io(&self) -> &K {
+        K::of_stream(self.socket.io())
+    }
+
+    /// Deregisters the socket and returns it; `Err` if there is another handle.
+    pub(super) fn into_io(self) -> Result<K, Self> {
+        match Arc::try_unwrap(self.socket) {
+            Ok(socket) => Ok(K::from_stream(socket.into_io())),
+            Err(socket) => Err(Self { socket, ..self }),
+        }
+    }
+
+    fn watches(&self) -> &[Mutex<Watch>; 2] {
+        let watch = |writes| Mutex::new(self.socket.watch(writes));
+        self.watches.get_or_init(|| Box::new([watch(false), watch(true)]))
     }
 
     pub(super) fn reader(&self) -> &Mutex<Watch> {
-        &self.both()[0]
+        &self.watches()[0]
     }
 
     pub(super) fn writer(&self) -> &Mutex<Watch> {
-        &self.both()[1]
+        &self.watches()[1]
+    }
+}
+
+impl<K: Kind> Clone for Handle<K> {
+    fn clone(&self) -> Self {
+        Self::sharing(self.socket.clone())
+    }
+}
+
+impl<K> Deref for Handle<K> {
+    type Target = Registered<ByteStream>;
+
+    #[inline]
+    fn deref(&self) -> &Registered<ByteStream> {
+        &self.socket
     }
 }
 
@@ -385,7 +431,7 @@ macro_rules! stream {
                 buffer: &mut [u8],
             ) -> Poll<io::Result<usize>> {
                 let mut operation = ReadInto { socket: &*self.socket, buffer };
-                poll_attempt(&mut operation, self.watches.reader(), cx)
+                poll_attempt(&mut operation, || self.socket.reader(), cx)
             }
 
             pub(super) fn poll_read_buffers(
@@ -394,7 +440,7 @@ macro_rules! stream {
                 buffers: &mut [IoSliceMut<'_>],
             ) -> Poll<io::Result<usize>> {
                 let mut operation = ReadIntoAll { socket: &*self.socket, buffers };
-                poll_attempt(&mut operation, self.watches.reader(), cx)
+                poll_attempt(&mut operation, || self.socket.reader(), cx)
             }
 
             pub(super) fn poll_write_bytes(
@@ -403,7 +449,7 @@ macro_rules! stream {
                 bytes: &[u8],
             ) -> Poll<io::Result<usize>> {
                 let mut operation = WriteFrom { socket: &*self.socket, bytes };
-                poll_attempt(&mut operation, self.watches.writer(), cx)
+                poll_attempt(&mut operation, || self.socket.writer(), cx)
             }
 
             pub(super) fn poll_write_buffers(
@@ -412,7 +458,7 @@ macro_rules! stream {
                 bytes: &[IoSlice<'_>],
             ) -> Poll<io::Result<usize>> {
                 let mut operation = WriteFromAll { socket: &*self.socket, bytes };
-                poll_attempt(&mut operation, self.watches.writer(), cx)
+                poll_attempt(&mut operation, || self.socket.writer(), cx)
             }
 
             /// Shuts down the writing half. It is not an error if the peer has closed the
@@ -429,7 +475,7 @@ macro_rules! stream {
         /// functions of the I/O traits.
         impl Clone for $stream {
             fn clone(&self) -> Self {
-                Self { socket: self.socket.clone(), watches: Watches::default() }
+                Self { socket: self.socket.clone() }
             }
         }
 

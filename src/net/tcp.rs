@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
-use std::io::{self, IoSlice, IoSliceMut, Read as _, Write as _};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Shutdown, SocketAddr};
 use std::panic::Location;
 use std::pin::Pin;
@@ -14,16 +14,14 @@ use socket2::{Domain, Socket, TcpKeepalive};
 
 use super::addr::{ToSocketAddrs, each_addr};
 use super::bytes::{
-    Read, ReadExact, ReadInto, ReadIntoAll, Write, WriteAll, WriteFrom, WriteFromAll, bytes,
+    Read, ReadExact, ReadInto, ReadIntoAll, Write, WriteAll, WriteFrom, WriteFromAll,
 };
 use super::connect::Connect;
 use super::setup;
-use super::stream::{Watches, connected, stream};
+use super::stream::{Handle, connected, stream};
 use crate::io::attempt::{Attempts, Called, Operation, attempt_now, operation, poll_attempt};
 use crate::readiness::Direction;
-use crate::sources::{Registered, Sources};
-
-bytes!(mio::net::TcpStream, false);
+use crate::sources::Sources;
 
 /// A TCP connection. Go: `net.TCPConn`. tokio: `TcpStream`.
 ///
@@ -57,14 +55,12 @@ bytes!(mio::net::TcpStream, false);
 /// # }
 /// ```
 pub struct TcpStream {
-    socket: Arc<Registered<mio::net::TcpStream>>,
-    watches: Watches,
+    socket: Handle<mio::net::TcpStream>,
 }
 
 impl TcpStream {
-    pub(super) fn new(sources: Arc<Sources>, socket: mio::net::TcpStream) -> io::Result<Self> {
-        let socket = Arc::new(Registered::new(sources, socket)?);
-        Ok(Self { socket, watches: Watches::default() })
+    pub(super) fn new(sources: &Arc<Sources>, socket: mio::net::TcpStream) -> io::Result<Self> {
+        Ok(Self { socket: Handle::new(sources, socket)? })
     }
 
     /// Connects to the address. Go: `net.Dial("tcp", address)`.
@@ -109,7 +105,7 @@ impl TcpStream {
         addr: SocketAddr,
         site: &'static Location<'static>,
     ) -> io::Result<Self> {
-        let stream = Self::new(super::current(site)?, setup::connect(socket, addr)?)?;
+        let stream = Self::new(&super::current(site)?, setup::connect(socket, addr)?)?;
         Attempts::new(Connected { socket: &stream.socket }, site).await?;
         Ok(stream)
     }
@@ -136,11 +132,12 @@ impl TcpStream {
     #[track_caller]
     pub fn from_std(stream: std::net::TcpStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
-        Self::new(super::current(Location::caller())?, mio::net::TcpStream::from_std(stream))
+        Self::new(&super::current(Location::caller())?, mio::net::TcpStream::from_std(stream))
     }
 
     super::into_std!(
         std::net::TcpStream,
+        Handle::into_io,
         "    # let listener = gopark::net::TcpListener::bind(\"127.0.0.1:0\").await?;
     # let address = listener.local_addr()?;
     let socket = gopark::net::TcpStream::connect(address).await?;
@@ -492,7 +489,7 @@ impl fmt::Debug for TcpStream {
 }
 
 pub(crate) struct PeekInto<'a> {
-    socket: &'a Registered<mio::net::TcpStream>,
+    socket: &'a Handle<mio::net::TcpStream>,
     buffer: &'a mut [u8],
 }
 
@@ -514,7 +511,7 @@ impl<'a> Operation<'a> for PeekInto<'a> {
 
 /// A connect that has started.
 struct Connected<'a> {
-    socket: &'a Registered<mio::net::TcpStream>,
+    socket: &'a Handle<mio::net::TcpStream>,
 }
 
 impl<'a> Operation<'a> for Connected<'a> {

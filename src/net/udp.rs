@@ -102,7 +102,8 @@ impl UdpSocket {
 
     fn wrap(socket: std::net::UdpSocket, site: &'static Location<'static>) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        let socket = Registered::new(super::current(site)?, mio::net::UdpSocket::from_std(socket))?;
+        let socket =
+            Registered::new(&super::current(site)?, mio::net::UdpSocket::from_std(socket))?;
         Ok(Self { socket: Arc::new(socket) })
     }
 
@@ -436,6 +437,7 @@ impl UdpSocket {
     );
     super::into_std!(
         std::net::UdpSocket,
+        super::into_io,
         "    let socket = gopark::net::UdpSocket::bind(\"127.0.0.1:0\").await?;
     let clone = socket.clone();"
     );

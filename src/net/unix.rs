@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
-use std::io::{self, IoSlice, IoSliceMut, Read as _, Write as _};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::net::Shutdown;
 use std::os::unix::net::{self as std_net, SocketAddr};
 use std::panic::Location;
@@ -12,17 +12,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::bytes::{
-    Read, ReadExact, ReadInto, ReadIntoAll, Write, WriteAll, WriteFrom, WriteFromAll, bytes,
+    Read, ReadExact, ReadInto, ReadIntoAll, Write, WriteAll, WriteFrom, WriteFromAll,
 };
 use super::connect::Connect;
 use super::listener::{accept_again, accepted, close};
 use super::retry::Retrying;
-use super::stream::{Watches, connected, stream};
+use super::stream::{Handle, connected, stream};
 use crate::io::attempt::{Attempts, Called, Operation, attempt_now, future, poll_attempt};
 use crate::readiness::Direction;
 use crate::sources::{Registered, Sources};
-
-bytes!(mio::net::UnixStream, true);
 
 /// A Unix domain socket connection. Go: `net.UnixConn`. tokio: `UnixStream`.
 ///
@@ -45,14 +43,12 @@ bytes!(mio::net::UnixStream, true);
 /// # }
 /// ```
 pub struct UnixStream {
-    socket: Arc<Registered<mio::net::UnixStream>>,
-    watches: Watches,
+    socket: Handle<mio::net::UnixStream>,
 }
 
 impl UnixStream {
-    fn new(sources: Arc<Sources>, socket: mio::net::UnixStream) -> io::Result<Self> {
-        let socket = Arc::new(Registered::new(sources, socket)?);
-        Ok(Self { socket, watches: Watches::default() })
+    fn new(sources: &Arc<Sources>, socket: mio::net::UnixStream) -> io::Result<Self> {
+        Ok(Self { socket: Handle::new(sources, socket)? })
     }
 
     /// Connects to the socket at `path`.
@@ -132,7 +128,7 @@ impl UnixStream {
         site: &'static Location<'static>,
     ) -> Connect<'static, Self> {
         Connect::new(async move {
-            let stream = Self::new(super::current(site)?, begin()?)?;
+            let stream = Self::new(&super::current(site)?, begin()?)?;
             Attempts::new(Connected { socket: &stream.socket }, site).await?;
             Ok(stream)
         })
@@ -161,7 +157,7 @@ impl UnixStream {
     pub fn pair() -> io::Result<(Self, Self)> {
         let (a, b) = mio::net::UnixStream::pair()?;
         let sources = super::current(Location::caller())?;
-        Ok((Self::new(sources.clone(), a)?, Self::new(sources, b)?))
+        Ok((Self::new(&sources, a)?, Self::new(&sources, b)?))
     }
 
     /// Wraps a stream of `std` and makes it non-blocking.
@@ -186,11 +182,12 @@ impl UnixStream {
     #[track_caller]
     pub fn from_std(stream: std_net::UnixStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
-        Self::new(super::current(Location::caller())?, mio::net::UnixStream::from_std(stream))
+        Self::new(&super::current(Location::caller())?, mio::net::UnixStream::from_std(stream))
     }
 
     super::into_std!(
         std_net::UnixStream,
+        Handle::into_io,
         "    let (socket, peer) = gopark::net::UnixStream::pair()?;
     let clone = socket.clone();
     # drop(peer);"
@@ -262,7 +259,7 @@ impl fmt::Debug for UnixStream {
 }
 
 struct Connected<'a> {
-    socket: &'a Registered<mio::net::UnixStream>,
+    socket: &'a Handle<mio::net::UnixStream>,
 }
 
 impl<'a> Operation<'a> for Connected<'a> {
@@ -360,7 +357,7 @@ impl UnixListener {
     }
 
     fn new(socket: mio::net::UnixListener, site: &'static Location<'static>) -> io::Result<Self> {
-        Ok(Self { socket: Arc::new(Registered::new(super::current(site)?, socket)?) })
+        Ok(Self { socket: Arc::new(Registered::new(&super::current(site)?, socket)?) })
     }
 
     /// Wraps a listener of `std` and makes it non-blocking.
@@ -390,6 +387,7 @@ impl UnixListener {
 
     super::into_std!(
         std_net::UnixListener,
+        super::into_io,
         "    # let name = format!(\"gopark-std-{}\", std::process::id());
     # let path = std::env::temp_dir().join(name);
     let socket = gopark::net::UnixListener::bind(&path)?;
@@ -520,7 +518,7 @@ impl<'a> Operation<'a> for AcceptOne<'a> {
 
     fn call(&mut self) -> io::Result<Called<Self::Output>> {
         let (stream, peer) = accepted(self.socket, mio::net::UnixListener::accept)?;
-        Ok(Called::once((UnixStream::new(self.socket.sources().clone(), stream)?, peer)))
+        Ok(Called::once((UnixStream::new(self.socket.sources(), stream)?, peer)))
     }
 }
 

@@ -54,7 +54,7 @@ pub struct UnixDatagram {
 
 impl UnixDatagram {
     fn new(sources: Arc<Sources>, socket: mio::net::UnixDatagram) -> io::Result<Self> {
-        Ok(Self { socket: Arc::new(Registered::new(sources, socket)?) })
+        Ok(Self { socket: Arc::new(Registered::new(&sources, socket)?) })
     }
 
     /// Binds a socket to a new file at `path`.
@@ -544,6 +544,7 @@ impl UnixDatagram {
     );
     super::into_std!(
         std_net::UnixDatagram,
+        super::into_io,
         "    let socket = gopark::net::UnixDatagram::unbound()?;
     let clone = socket.clone();"
     );

@@ -174,6 +174,28 @@ impl<'a, R: Request<'a, M>, M: Mode> Acquisition<'a, R, M> {
         self.request
     }
 
+    /// Returns true if there is no waiter yet, and the future has not completed.
+    #[cfg(feature = "net")]
+    #[inline]
+    pub(crate) fn is_new(&self) -> bool {
+        matches!(self.stage, Stage::New)
+    }
+
+    /// Returns true if there is a waiter.
+    #[cfg(feature = "net")]
+    pub(crate) fn is_waiting(&self) -> bool {
+        matches!(self.stage, Stage::Waiting(_))
+    }
+
+    /// Makes a [new](Self::is_new) future a completed one.
+    #[cfg(feature = "net")]
+    #[inline]
+    pub(crate) fn finish(self: Pin<&mut Self>) {
+        assert!(self.is_new(), "there is no waiter");
+        // SAFETY: nothing is moved out, and there is no waiter that must not move.
+        unsafe { self.get_unchecked_mut() }.stage = Stage::Done;
+    }
+
     /// Returns the call site of the acquisition.
     pub(crate) fn site(&self) -> &'static Location<'static> {
         self.site

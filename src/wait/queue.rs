@@ -25,7 +25,7 @@
 //! an [`OwnWaiter`]. The lifetime in it requires that the `Queues` are borrowed as long as the
 //! future exists (Q4). The waiter records the address of its `Queues`, its *home*, and a wrong one
 //! is a panic. So the functions here are safe; [`OwnWaiter::new`] is not, and only
-//! [`acquire`](super::acquire) calls it.
+//! [`acquire`](super::acquire) and the `KeptWaiter` call it.
 //!
 //! Under the lock only pointers are moved. Wakers are cloned before the lock is taken, and are
 //! woken and dropped after it has been released: the queue returns them as a [`TaskWaker`] or a
@@ -33,9 +33,15 @@
 
 use std::cell::Cell;
 use std::marker::{PhantomData, PhantomPinned};
+#[cfg(feature = "net")]
+use std::mem;
 use std::ops::{Deref, DerefMut};
+#[cfg(feature = "net")]
+use std::pin::Pin;
 use std::process;
 use std::ptr;
+#[cfg(feature = "net")]
+use std::sync::Arc;
 use std::task::Context;
 
 use super::list::{Links, List, Node};
@@ -94,7 +100,11 @@ unsafe impl<X> Node for Waiter<X> {
 impl<X> Waiter<X> {
     /// Returns an unlinked waiter with the waker of its task.
     pub(crate) fn new(waker: TaskWaker, extra: X) -> Self {
-        let place = Place { links: Links::UNLINKED, waker: Some(waker) };
+        Self::with_waker(Some(waker), extra)
+    }
+
+    fn with_waker(waker: Option<TaskWaker>, extra: X) -> Self {
+        let place = Place { links: Links::UNLINKED, waker };
         Waiter {
             _niche: false,
             state: AtomicU8::new(UNLINKED),
@@ -112,7 +122,8 @@ impl<X> Waiter<X> {
         self.state.load(Ordering::Acquire)
     }
 
-    fn is_linked(&self) -> bool {
+    /// Returns true if the waiter is linked. Read without the lock, only false is final.
+    pub(crate) fn is_linked(&self) -> bool {
         self.state() & LINKED != 0
     }
 
@@ -162,6 +173,27 @@ impl<'w, X> OwnWaiter<'w, '_, X> {
     pub(super) unsafe fn new(waiter: &'w Waiter<X>) -> Self {
         Self { waiter, _brand: PhantomData }
     }
+
+    /// Prepares a waiter that is not linked for another wait. It drops the previous waker.
+    #[cfg(feature = "net")]
+    pub(crate) fn renew(self, waker: TaskWaker) {
+        self.replace(Some(waker));
+        self.state.store(UNLINKED, Ordering::Relaxed);
+    }
+
+    /// Drops the waker of a waiter that is not linked.
+    #[cfg(feature = "net")]
+    pub(crate) fn rest(self) {
+        self.replace(None);
+    }
+
+    #[cfg(feature = "net")]
+    fn replace(self, waker: Option<TaskWaker>) {
+        assert!(!self.is_linked(), "the waiter is in no queue");
+        // SAFETY: the waiter is not linked, and this is its future.
+        let old = unsafe { self.waker(|own| mem::replace(own, waker)) };
+        drop(old);
+    }
 }
 
 impl<X> Deref for OwnWaiter<'_, '_, X> {
@@ -169,6 +201,35 @@ impl<X> Deref for OwnWaiter<'_, '_, X> {
 
     fn deref(&self) -> &Waiter<X> {
         self.waiter
+    }
+}
+
+/// A waiter that keeps the owner of its queues, for a poll function, which borrows nothing between
+/// its calls.
+///
+/// Its owner must unlink it first: its drop aborts as that of a linked waiter does.
+#[cfg(feature = "net")]
+pub(crate) struct KeptWaiter<T, X> {
+    // Dropped first.
+    waiter: Pin<Arc<Waiter<X>>>,
+    owner: Arc<T>,
+}
+
+#[cfg(feature = "net")]
+impl<T, X> KeptWaiter<T, X> {
+    pub(crate) fn new(owner: Arc<T>, extra: X) -> Self {
+        Self { waiter: Arc::pin(Waiter::with_waker(None, extra)), owner }
+    }
+
+    /// Calls `f` with the waiter and the owner of its queues.
+    pub(crate) fn with<R>(
+        &mut self,
+        f: impl for<'q> FnOnce(OwnWaiter<'_, 'q, X>, &'q T) -> R,
+    ) -> R {
+        // SAFETY: the waiter is pinned. As `f` accepts every lifetime, it finds queues for the
+        // waiter only in `owner`, which is shared, so it stays as it is, and is dropped later. The
+        // exclusive borrow of `self` excludes another `OwnWaiter`.
+        f(unsafe { OwnWaiter::new(&self.waiter) }, &self.owner)
     }
 }
 

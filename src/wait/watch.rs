@@ -123,23 +123,6 @@ impl Watchers {
         }
     }
 
-    /// Calls `f` with the address of each watcher's task, for the first `most` watchers.
-    #[cfg(all(feature = "net", unix))]
-    pub(crate) fn each_task(&self, most: usize, mut f: impl FnMut(usize)) {
-        let _held = self.registered.lock();
-        let mut next = self.list.front();
-        for _ in 0..most {
-            let Some(watcher) = next else { return };
-            // SAFETY: the lock is held, and a linked watcher is alive (W1).
-            next = unsafe {
-                Watcher::with_place(watcher, |place| {
-                    place.waker.iter().for_each(|waker| f(waker.data().addr()))
-                });
-                self.list.next(watcher)
-            };
-        }
-    }
-
     /// Links a watcher at the end.
     ///
     /// # Safety

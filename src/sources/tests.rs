@@ -1,0 +1,166 @@
+//! The table of descriptors: slots that are used again, and late events.
+
+use std::collections::VecDeque;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::task::{Context, Wake, Waker};
+
+use super::{PLACE_BITS, Registered, SLOTS, Sources};
+use crate::netpoll::{ENDED, Event, READY};
+use crate::readiness::Next;
+
+type Socket = Registered<mio::net::UnixStream>;
+
+fn socket(sources: &Arc<Sources>) -> Socket {
+    let (socket, _) = UnixStream::pair().unwrap();
+    socket.set_nonblocking(true).unwrap();
+    Registered::new(sources, mio::net::UnixStream::from_std(socket)).unwrap()
+}
+
+fn sources() -> Arc<Sources> {
+    Arc::new(Sources::new().unwrap())
+}
+
+fn token(socket: &Socket) -> usize {
+    let table = socket.sources().table.lock().unwrap();
+    let entry = table.pages[socket.place() / SLOTS].as_ref().unwrap();
+    let generation = entry.slots[socket.place() % SLOTS].generation;
+    ((generation as usize) << PLACE_BITS) | socket.place()
+}
+
+#[derive(Default)]
+struct Count(AtomicUsize);
+
+impl Wake for Count {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, SeqCst);
+    }
+}
+
+#[test]
+fn a_late_event_of_a_closed_descriptor_sets_no_bit_of_the_next_one_in_its_slot() {
+    let sources = sources();
+    let old = socket(&sources);
+    let (place, late) = (old.place(), token(&old));
+    drop(old);
+    let new = socket(&sources);
+    assert_eq!(new.place(), place);
+    assert!(matches!(new.readiness().read.next(), Next::Try(_)));
+    sources.deliver(&[Event { token: late, read: READY | ENDED, write: READY }]);
+    assert_eq!(new.readiness().read.next(), Next::Wait);
+    sources.deliver(&[Event { token: token(&new), read: READY, write: 0 }]);
+    assert!(matches!(new.readiness().read.next(), Next::Try(_)));
+}
+
+#[test]
+fn a_slot_keeps_nothing_of_its_last_descriptor() {
+    let sources = sources();
+    let old = socket(&sources);
+    let place = old.place();
+    old.readiness().read.close();
+    assert!(matches!(old.readiness().write.next(), Next::Try(_)));
+    drop(old);
+    let new = socket(&sources);
+    assert_eq!(new.place(), place);
+    assert!(matches!(new.readiness().read.next(), Next::Try(_)));
+    assert!(matches!(new.readiness().write.next(), Next::Try(_)));
+}
+
+/// A table whose pages are used again has as many pages as it once had descriptors for.
+#[test]
+fn the_table_grows_with_the_descriptors_and_is_freed_with_the_last_one() {
+    let sources = sources();
+    let mut sockets: VecDeque<_> = (0..2 * SLOTS + 1).map(|_| socket(&sources)).collect();
+    let pages = || {
+        let table = sources.table.lock().unwrap();
+        (table.pages.len(), table.pages.iter().flatten().count())
+    };
+    assert_eq!(pages(), (3, 3));
+    let mut random = fastrand::Rng::with_seed(7);
+    for _ in 0..500 {
+        let at = random.usize(..sockets.len());
+        sockets.remove(at);
+        sockets.push_back(socket(&sources));
+        assert!(pages().0 <= 3);
+    }
+    random.shuffle(sockets.make_contiguous());
+    while sockets.pop_front().is_some() {
+        assert!(pages().1 <= sockets.len());
+    }
+    assert_eq!(pages(), (0, 0));
+    assert_eq!(sources.table.lock().unwrap().open, []);
+}
+
+/// The pages refer to the descriptors of the runtime, and the table to the pages.
+#[test]
+fn descriptors_and_pages_do_not_keep_each_other() {
+    let sources = sources();
+    let weak = Arc::downgrade(&sources);
+    let socket = socket(&sources);
+    drop(sources);
+    assert!(weak.upgrade().is_some());
+    drop(socket);
+    assert!(weak.upgrade().is_none());
+}
+
+#[test]
+fn an_event_wakes_the_task_that_watched_last() {
+    let sources = sources();
+    let socket = socket(&sources);
+    let counts = [Arc::new(Count::default()), Arc::new(Count::default())];
+    let wakers = counts.clone().map(Waker::from);
+    let woken = || counts.each_ref().map(|count| count.0.load(SeqCst));
+    let event = Event { token: token(&socket), read: READY, write: 0 };
+    let mut watch = socket.watch(false);
+    // A new descriptor may be ready, so there is nothing to wait for.
+    assert!(!watch.begin(&mut Context::from_waker(&wakers[0])));
+    for round in 1..4 {
+        assert!(matches!(socket.readiness().read.next(), Next::Try(_)));
+        assert!(watch.begin(&mut Context::from_waker(&wakers[0])));
+        assert!(watch.begin(&mut Context::from_waker(&wakers[1])));
+        sources.deliver(&[event]);
+        assert_eq!(woken(), [0, round]);
+    }
+}
+
+/// Wakers are kept only while a task waits: a task that is kept may never be freed.
+#[test]
+fn a_watch_keeps_a_waker_only_while_it_waits() {
+    let sources = sources();
+    let socket = socket(&sources);
+    let count = Arc::new(Count::default());
+    let waker = Waker::from(count.clone());
+    let mut watch = socket.watch(false);
+    assert!(!watch.begin(&mut Context::from_waker(&waker)));
+    assert_eq!(Arc::strong_count(&count), 2);
+    assert!(matches!(socket.readiness().read.next(), Next::Try(_)));
+    assert!(watch.begin(&mut Context::from_waker(&waker)));
+    assert_eq!(Arc::strong_count(&count), 3);
+    drop(watch);
+    assert_eq!(Arc::strong_count(&count), 2);
+    sources.deliver(&[Event { token: token(&socket), read: READY, write: 0 }]);
+    assert_eq!(count.0.load(SeqCst), 0);
+}
+
+/// A waiter of a closed descriptor: one whose future was leaked, or a watch that ends later. It is
+/// in the queue of the next descriptor of the slot.
+#[test]
+fn a_watch_that_outlives_its_descriptor_is_harmless() {
+    let sources = sources();
+    let old = socket(&sources);
+    let (count, place) = (Arc::new(Count::default()), old.place());
+    let waker = Waker::from(count.clone());
+    let mut watch = old.watch(false);
+    assert!(matches!(old.readiness().read.next(), Next::Try(_)));
+    assert!(watch.begin(&mut Context::from_waker(&waker)));
+    drop(old);
+    let new = socket(&sources);
+    assert_eq!(new.place(), place);
+    assert!(matches!(new.readiness().read.next(), Next::Try(_)));
+    let mut own = new.watch(false);
+    assert!(own.begin(&mut Context::from_waker(&waker)));
+    drop(watch);
+    sources.deliver(&[Event { token: token(&new), read: READY, write: 0 }]);
+    assert_eq!(count.0.load(SeqCst), 1);
+}
