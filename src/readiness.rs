@@ -279,8 +279,9 @@ impl Direction {
     }
 
     /// Returns a wait for the next event.
-    pub(crate) fn wait(&self, site: &'static Location<'static>) -> Acquisition<'_, Wait<'_>, ()> {
-        Acquisition::new(Wait { direction: self }, site)
+    #[inline]
+    pub(crate) fn wait(&self) -> Wait<'_> {
+        Wait { direction: self }
     }
 
     /// Returns a wait for the end of the runtime, or the close of the listener. Other events end it

@@ -6,16 +6,16 @@ use std::mem;
 use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Mutex;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
 
 use crate::coop::{self, Reason};
 use crate::fork;
 use crate::panics::lock;
-use crate::readiness::{Direction, Next, Taken, Wait};
+use crate::readiness::{Direction, Next, Taken};
 use crate::sources::{Fd, Registered, Registrable, Watch, over};
-use crate::wait::acquire::Acquisition;
+use crate::wait::acquire::Waiting;
 
 /// The result of a system call.
 pub(crate) struct Called<T> {
@@ -210,17 +210,25 @@ pin_project! {
     /// | new | the system call |
     /// | waits | the end of the wait |
     /// | done | none: the operation has completed |
-    pub(crate) struct Attempts<'a, O> {
+    pub(crate) struct Attempts<'a, O: Operation<'a>> {
         operation: O,
         #[pin]
-        waiting: Acquisition<'a, Wait<'a>, ()>,
+        waiting: Waiting<'a, ()>,
+    }
+
+    impl<'a, O: Operation<'a>> PinnedDrop for Attempts<'a, O> {
+        fn drop(this: Pin<&mut Self>) {
+            let this = this.project();
+            if this.waiting.is_waiting() {
+                this.waiting.leave(this.operation.direction().wait());
+            }
+        }
     }
 }
 
 impl<'a, O: Operation<'a>> Attempts<'a, O> {
     pub(crate) fn new(operation: O, site: &'static Location<'static>) -> Self {
-        let waiting = operation.direction().wait(site);
-        Self { operation, waiting }
+        Self { operation, waiting: Waiting::new(site) }
     }
 }
 
@@ -235,11 +243,12 @@ impl<'a, O: Operation<'a>> Future for Attempts<'a, O> {
         // `forced`: no task will wait, so only the system call can tell.
         let forced = coop::is_final(cx);
         if !waiting.is_new() {
-            let skips_wait = forced && waiting.is_waiting();
-            if !skips_wait && waiting.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
+            if forced && waiting.is_waiting() {
+                waiting.as_mut().leave(direction.wait());
+            } else {
+                ready!(waiting.as_mut().poll(direction.wait(), cx));
             }
-            waiting.set(direction.wait(site));
+            waiting.as_mut().restart();
         }
         loop {
             if !coop::poll_ready(cx, site, Reason::Io, direction.object()) {
@@ -253,10 +262,11 @@ impl<'a, O: Operation<'a>> Future for Attempts<'a, O> {
                 waiting.finish();
                 return Poll::Ready(result);
             }
-            if forced || waiting.as_mut().poll(cx).is_pending() {
+            if forced {
                 return Poll::Pending;
             }
-            waiting.set(direction.wait(site));
+            ready!(waiting.as_mut().poll(direction.wait(), cx));
+            waiting.as_mut().restart();
         }
     }
 }

@@ -2,6 +2,7 @@
 //! guarded by a lock like the kernel's. An event follows each byte that arrives. See the proof in
 //! `readiness.rs`.
 
+use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -10,7 +11,8 @@ use loom::sync::Mutex;
 use loom::thread;
 
 use super::{explore, poll_once};
-use crate::readiness::{Next, Readiness};
+use crate::readiness::{Next, Readiness, Wait};
+use crate::wait::acquire::Acquisition;
 use crate::wait::block_on::block_on;
 use crate::wait::queue::KeptWaiter;
 
@@ -61,7 +63,7 @@ impl Socket {
             if let Some(bytes) = self.attempt(room) {
                 return bytes;
             }
-            let waiting = self.readiness.read.wait(std::panic::Location::caller());
+            let waiting = Acquisition::new(self.readiness.read.wait(), Location::caller());
             block_on(async {
                 let mut waiting = std::pin::pin!(waiting);
                 std::future::poll_fn(|cx| waiting.as_mut().poll(cx)).await;
@@ -116,10 +118,10 @@ fn what_is_left_is_handed_to_another_reader() {
 fn a_wait_that_is_given_up_costs_no_other_its_wake() {
     explore(2, || {
         let socket = Socket::drained();
-        let site = std::panic::Location::caller();
+        let site = Location::caller();
         let first = socket.clone();
         // This wait is in the queue.
-        let mut waiting = Box::pin(first.readiness.read.wait(site));
+        let mut waiting = Box::pin(Acquisition::new(first.readiness.read.wait(), site));
         assert!(poll_once_acquisition(waiting.as_mut()).is_pending());
         let reader = socket.clone();
         let reader = thread::spawn(move || assert_eq!(reader.read(64), 1));
@@ -206,9 +208,7 @@ fn the_end_of_the_stream_stays() {
     });
 }
 
-fn poll_once_acquisition<'a>(
-    waiting: Pin<&mut crate::wait::acquire::Acquisition<'a, crate::readiness::Wait<'a>, ()>>,
-) -> Poll<()> {
+fn poll_once_acquisition<'a>(waiting: Pin<&mut Acquisition<'a, Wait<'a>, ()>>) -> Poll<()> {
     let mut waiting = waiting;
     poll_once(std::pin::pin!(std::future::poll_fn(|cx| waiting.as_mut().poll(cx))))
 }

@@ -31,7 +31,7 @@ pub(crate) trait Retry<'a>: Operation<'a> + Copy {
 
 pin_project! {
     /// The future of an operation that is tried again after a delay if its error may pass.
-    pub(crate) struct Retrying<'a, O> {
+    pub(crate) struct Retrying<'a, O: Operation<'a>> {
         #[pin]
         attempts: Attempts<'a, O>,
         operation: O,

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Wake, Waker};
 
-use super::{Next, READY, Readiness};
+use super::{Acquisition, Next, READY, Readiness};
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -41,7 +41,7 @@ fn an_event_wakes_only_those_who_wait_when_it_comes() {
             // Without the limit a failure would be a hang.
             while polls.fetch_add(1, SeqCst) < 100 * TASKS {
                 let _ = readiness.read.next();
-                let wait = readiness.read.wait(Location::caller());
+                let wait = Acquisition::new(readiness.read.wait(), Location::caller());
                 let mut wait = std::pin::pin!(wait);
                 std::future::poll_fn(|cx| wait.as_mut().poll(cx)).await;
             }
@@ -69,7 +69,7 @@ fn a_task_woken_by_the_end_finds_that_both_directions_have_ended() {
                 false => (&readiness.write, &readiness.read),
             };
             let _ = own.next();
-            let mut wait = std::pin::pin!(own.wait(Location::caller()));
+            let mut wait = std::pin::pin!(Acquisition::new(own.wait(), Location::caller()));
             std::future::poll_fn(|cx| wait.as_mut().poll(cx)).await;
             found.lock().unwrap().get_or_insert((own.peek(), other.peek()));
         });

@@ -135,8 +135,20 @@ pub(crate) fn acquire_now<'a, R: Request<'a, M>, M: Mode>(request: R) -> Option<
 #[must_use = "futures do nothing unless awaited"]
 #[repr(C)]
 pub(crate) struct Acquisition<'a, R: Request<'a, M>, M: Mode> {
-    stage: Stage<M::Data>,
+    /// Not dropped, because [`leave`](Waiting::leave) drops the waiter: a second check would cost a
+    /// lock a tenth.
+    waiting: ManuallyDrop<Waiting<'a, M>>,
     request: R,
+}
+
+/// The state of an [`Acquisition`] without its request, which each function gets as an argument: if
+/// the owner has it in another form, its future is smaller.
+///
+/// The owner must call [`leave`](Self::leave) before it drops a waiting one: the drop aborts, as
+/// that of a linked waiter does.
+#[repr(C)]
+pub(crate) struct Waiting<'a, M: Mode> {
+    stage: Stage<M::Data>,
     site: &'static Location<'static>,
     /// The resource is borrowed.
     _resource: PhantomData<&'a ()>,
@@ -163,18 +175,20 @@ impl<X> Stage<X> {
     }
 }
 
-impl<'a, R: Request<'a, M>, M: Mode> Acquisition<'a, R, M> {
+impl<'a, M: Mode> Waiting<'a, M> {
     #[inline]
-    pub(crate) fn new(request: R, site: &'static Location<'static>) -> Self {
-        Self { request, stage: Stage::New, site, _resource: PhantomData }
+    pub(crate) fn new(site: &'static Location<'static>) -> Self {
+        Self { stage: Stage::New, site, _resource: PhantomData }
     }
 
+    /// Returns the call site.
+    #[cfg(feature = "net")]
     #[inline]
-    pub(crate) fn request(&self) -> R {
-        self.request
+    pub(crate) fn site(&self) -> &'static Location<'static> {
+        self.site
     }
 
-    /// Returns true if there is no waiter yet, and the future has not completed.
+    /// Returns true if there is no waiter yet, and the request has not been fulfilled.
     #[cfg(feature = "net")]
     #[inline]
     pub(crate) fn is_new(&self) -> bool {
@@ -182,47 +196,27 @@ impl<'a, R: Request<'a, M>, M: Mode> Acquisition<'a, R, M> {
     }
 
     /// Returns true if there is a waiter.
-    #[cfg(feature = "net")]
+    #[inline]
     pub(crate) fn is_waiting(&self) -> bool {
         matches!(self.stage, Stage::Waiting(_))
     }
 
-    /// Makes a [new](Self::is_new) future a completed one.
+    /// Begins anew, after the end of the wait.
+    #[cfg(feature = "net")]
+    #[inline]
+    pub(crate) fn restart(self: Pin<&mut Self>) {
+        assert!(!self.is_waiting(), "there is no waiter");
+        // SAFETY: nothing is moved out, and there is no waiter that must not move.
+        unsafe { self.get_unchecked_mut() }.stage = Stage::New;
+    }
+
+    /// Completes, without a wait.
     #[cfg(feature = "net")]
     #[inline]
     pub(crate) fn finish(self: Pin<&mut Self>) {
-        assert!(self.is_new(), "there is no waiter");
-        // SAFETY: nothing is moved out, and there is no waiter that must not move.
+        assert!(!self.is_waiting(), "there is no waiter");
+        // SAFETY: as above.
         unsafe { self.get_unchecked_mut() }.stage = Stage::Done;
-    }
-
-    /// Returns the call site of the acquisition.
-    pub(crate) fn site(&self) -> &'static Location<'static> {
-        self.site
-    }
-
-    #[inline]
-    pub(crate) fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R::Output> {
-        if matches!(self.stage, Stage::New) {
-            if !(coop::has_budget() || self.may_begin(cx)) {
-                return Poll::Pending;
-            }
-            let (request, resource) = (self.request, self.request.resource());
-            if resource.try_first() {
-                // SAFETY: nothing is moved out. The stage is `New`, so there is no waiter that must
-                // not move.
-                unsafe { self.get_unchecked_mut() }.stage = Stage::Done;
-                coop::spend_one();
-                return Poll::Ready(request.output(Acquired(resource, PhantomData)));
-            }
-        } else if R::Resource::GRANT_IS_ALL && self.is_granted() && !holders::is_on() {
-            let (request, resource) = (self.request, self.request.resource());
-            // SAFETY: as above; a granted waiter is not linked (Q3), and has no waker to drop.
-            unsafe { self.get_unchecked_mut() }.stage = Stage::Done;
-            coop::spend();
-            return Poll::Ready(request.output(Acquired(resource, PhantomData)));
-        }
-        self.poll_inner(cx)
     }
 
     #[inline(always)]
@@ -230,19 +224,16 @@ impl<'a, R: Request<'a, M>, M: Mode> Acquisition<'a, R, M> {
         matches!(&self.stage, Stage::Waiting(waiter) if waiter.state() == GRANTED)
     }
 
-    /// Checks the budget. Not inlined, because the arguments alone cost a sixth of an acquisition.
-    #[cold]
-    #[inline(never)]
-    fn may_begin(&self, cx: &mut Context<'_>) -> bool {
-        coop::poll_ready(cx, self.site, self.request.reason(), self.request.resource().object())
-    }
-
     /// A poll in any stage. It does not check the budget.
-    #[inline(never)]
-    fn poll_inner(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R::Output> {
+    #[inline]
+    pub(crate) fn poll<R: Request<'a, M>>(
+        self: Pin<&mut Self>,
+        request: R,
+        cx: &mut Context<'_>,
+    ) -> Poll<R::Output> {
         // SAFETY: nothing is moved out, and a waiter is not moved.
         let this = unsafe { self.get_unchecked_mut() };
-        let resource = this.request.resource();
+        let resource = request.resource();
         let acquired = match &this.stage {
             Stage::Done => panic!("gopark: future polled after completion"),
             Stage::New => {
@@ -270,18 +261,18 @@ impl<'a, R: Request<'a, M>, M: Mode> Acquisition<'a, R, M> {
             }
         }
         if !acquired {
-            coop::park_at(cx, this.site, this.request.reason());
+            coop::park_at(cx, this.site, request.reason());
             return Poll::Pending;
         }
         this.stage.end();
         coop::spend();
-        Poll::Ready(this.request.output(Acquired(resource, PhantomData)))
+        Poll::Ready(request.output(Acquired(resource, PhantomData)))
     }
 
     /// Gives up the waiter's place in the queue.
     #[cold]
     #[inline(never)]
-    fn leave(&mut self) {
+    pub(crate) fn leave<R: Request<'a, M>>(self: Pin<&mut Self>, request: R) {
         /// Drops the waiter, even if `cancel` panics.
         struct End<'s, X>(&'s mut Stage<X>);
         impl<X> Drop for End<'_, X> {
@@ -289,15 +280,86 @@ impl<'a, R: Request<'a, M>, M: Mode> Acquisition<'a, R, M> {
                 self.0.end();
             }
         }
-        let resource = self.request.resource();
-        let stage = End(&mut self.stage);
+        let resource = request.resource();
+        // SAFETY: as in `poll`.
+        let stage = End(unsafe { &mut self.get_unchecked_mut().stage });
         let Stage::Waiting(waiter) = &*stage.0 else { return };
-        // SAFETY: as in `poll_inner`.
+        // SAFETY: as in `poll`.
         resource.cancel(unsafe { OwnWaiter::new(waiter) });
         drop(stage);
         if holders::is_on() && resource.recorded().is_some() {
             holders::waits_no_more();
         }
+    }
+}
+
+impl<'a, M: Mode> Drop for Waiting<'a, M> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.is_waiting() {
+            self.stage.end();
+        }
+    }
+}
+
+impl<'a, R: Request<'a, M>, M: Mode> Acquisition<'a, R, M> {
+    #[inline]
+    pub(crate) fn new(request: R, site: &'static Location<'static>) -> Self {
+        Self { waiting: ManuallyDrop::new(Waiting::new(site)), request }
+    }
+
+    #[inline]
+    pub(crate) fn request(&self) -> R {
+        self.request
+    }
+
+    /// Returns the call site of the acquisition.
+    pub(crate) fn site(&self) -> &'static Location<'static> {
+        self.waiting.site
+    }
+
+    #[inline]
+    pub(crate) fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R::Output> {
+        if matches!(self.waiting.stage, Stage::New) {
+            if !(coop::has_budget() || self.may_begin(cx)) {
+                return Poll::Pending;
+            }
+            let (request, resource) = (self.request, self.request.resource());
+            if resource.try_first() {
+                // SAFETY: nothing is moved out. The stage is `New`, so there is no waiter that must
+                // not move.
+                unsafe { self.get_unchecked_mut() }.waiting.stage = Stage::Done;
+                coop::spend_one();
+                return Poll::Ready(request.output(Acquired(resource, PhantomData)));
+            }
+        } else if R::Resource::GRANT_IS_ALL && self.waiting.is_granted() && !holders::is_on() {
+            let (request, resource) = (self.request, self.request.resource());
+            // SAFETY: as above; a granted waiter is not linked (Q3), and has no waker to drop.
+            unsafe { self.get_unchecked_mut() }.waiting.stage = Stage::Done;
+            coop::spend();
+            return Poll::Ready(request.output(Acquired(resource, PhantomData)));
+        }
+        self.poll_inner(cx)
+    }
+
+    /// Checks the budget. Not inlined, because the arguments alone cost a sixth of an acquisition.
+    #[cold]
+    #[inline(never)]
+    fn may_begin(&self, cx: &mut Context<'_>) -> bool {
+        let object = self.request.resource().object();
+        coop::poll_ready(cx, self.waiting.site, self.request.reason(), object)
+    }
+
+    #[inline(never)]
+    fn poll_inner(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R::Output> {
+        let request = self.request;
+        self.waiting().poll(request, cx)
+    }
+
+    #[inline]
+    fn waiting(self: Pin<&mut Self>) -> Pin<&mut Waiting<'a, M>> {
+        // SAFETY: pinned with `self`.
+        unsafe { self.map_unchecked_mut(|this| &mut *this.waiting) }
     }
 
     /// Blocks the thread until the resource is acquired.
@@ -315,8 +377,10 @@ impl<'a, R: Request<'a, M>, M: Mode> Acquisition<'a, R, M> {
 impl<'a, R: Request<'a, M>, M: Mode> Drop for Acquisition<'a, R, M> {
     #[inline]
     fn drop(&mut self) {
-        if matches!(self.stage, Stage::Waiting(_)) {
-            self.leave();
+        if self.waiting.is_waiting() {
+            let request = self.request;
+            // SAFETY: it does not move any more.
+            unsafe { Pin::new_unchecked(self) }.waiting().leave(request);
         }
     }
 }
@@ -324,7 +388,7 @@ impl<'a, R: Request<'a, M>, M: Mode> Drop for Acquisition<'a, R, M> {
 /// Shows the stage.
 impl<'a, R: Request<'a, M>, M: Mode> fmt::Debug for Acquisition<'a, R, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match &self.stage {
+        f.write_str(match &self.waiting.stage {
             Stage::New => "new",
             Stage::Waiting(waiter) if waiter.state() == GRANTED => "granted",
             Stage::Waiting(_) => "waiting",

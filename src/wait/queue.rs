@@ -68,13 +68,45 @@ pub(crate) struct Waiter<X> {
     /// so that its address needs no register of its own.
     _niche: bool,
     state: AtomicU8,
+    home: Home,
     pub(crate) extra: X,
-    /// The address of the [`Queues`] in which the waiter was linked, 0 if there are none. Only its
-    /// future accesses it.
-    home: Cell<usize>,
     place: UnsafeCell<Place<X>>,
     /// The queue points to the waiter.
     _pin: PhantomPinned,
+}
+
+/// The address of the [`Queues`] in which a waiter was linked, 0 if there are none. Only its future
+/// accesses it.
+///
+/// It has 48 bits of the address, which fill a gap. No system has objects at addresses that differ
+/// in higher bits alone: bits 0 to 2 are 0, and from 51 on all are the same.
+struct Home {
+    high: Cell<u16>,
+    low: Cell<u32>,
+}
+
+impl Home {
+    fn none() -> Self {
+        Self { high: Cell::new(0), low: Cell::new(0) }
+    }
+
+    fn bits(address: usize) -> (u16, u32) {
+        let bits = address as u64 >> 3;
+        ((bits >> 32) as u16, bits as u32)
+    }
+
+    #[inline]
+    fn set(&self, address: usize) {
+        let (high, low) = Self::bits(address);
+        self.high.set(high);
+        self.low.set(low);
+    }
+
+    #[inline]
+    fn is(&self, address: usize) -> bool {
+        let (high, low) = Self::bits(address);
+        self.low.get() == low && self.high.get() == high
+    }
 }
 
 struct Place<X> {
@@ -108,8 +140,8 @@ impl<X> Waiter<X> {
         Waiter {
             _niche: false,
             state: AtomicU8::new(UNLINKED),
+            home: Home::none(),
             extra,
-            home: Cell::new(0),
             place: UnsafeCell::new(place),
             _pin: PhantomPinned,
         }
@@ -265,7 +297,7 @@ impl<X, S, const N: usize> Queues<X, S, N> {
 
     /// Panics if the waiter was linked in queues under another lock, or never.
     fn check_home(&self, own: OwnWaiter<'_, '_, X>) {
-        assert!(own.home.get() == self.address(), "the waiter's home");
+        assert!(own.home.is(self.address()), "the waiter's home");
     }
 
     /// Acquires the lock until the result is dropped.
@@ -340,9 +372,9 @@ impl<'q, X, S, const N: usize> Held<'q, X, S, N> {
 
     /// Prepares an unlinked waiter for a queue.
     fn settle_in(&self, own: OwnWaiter<'_, 'q, X>) {
-        let (home, here) = (own.home.get(), self.queues.address());
+        let here = self.queues.address();
         // The state is exact: this lock is held, and without a home only the future knows it.
-        let may = home == 0 || home == here && !own.is_linked();
+        let may = !own.is_linked() && (own.home.is(0) || own.home.is(here));
         assert!(may, "the waiter is in no queue");
         own.home.set(here);
         own.state.store(QUEUED, Ordering::Relaxed);
