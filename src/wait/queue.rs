@@ -68,45 +68,24 @@ pub(crate) struct Waiter<X> {
     /// so that its address needs no register of its own.
     _niche: bool,
     state: AtomicU8,
-    home: Home,
+    /// The address of the [`Queues`] in which the waiter was linked, 0 if there are none: see
+    /// [`home_bits`]. Only its future accesses it.
+    home_high: Cell<u16>,
+    home_low: Cell<u32>,
     pub(crate) extra: X,
     place: UnsafeCell<Place<X>>,
     /// The queue points to the waiter.
     _pin: PhantomPinned,
 }
 
-/// The address of the [`Queues`] in which a waiter was linked, 0 if there are none. Only its future
-/// accesses it.
-///
-/// It has 48 bits of the address, which fill a gap. No system has objects at addresses that differ
-/// in higher bits alone: bits 0 to 2 are 0, and from 51 on all are the same.
-struct Home {
-    high: Cell<u16>,
-    low: Cell<u32>,
-}
+#[cfg(not(gopark_loom))]
+const _: () = assert!(size_of::<Waiter<()>>() == 40 || size_of::<usize>() != 8);
 
-impl Home {
-    fn none() -> Self {
-        Self { high: Cell::new(0), low: Cell::new(0) }
-    }
-
-    fn bits(address: usize) -> (u16, u32) {
-        let bits = address as u64 >> 3;
-        ((bits >> 32) as u16, bits as u32)
-    }
-
-    #[inline]
-    fn set(&self, address: usize) {
-        let (high, low) = Self::bits(address);
-        self.high.set(high);
-        self.low.set(low);
-    }
-
-    #[inline]
-    fn is(&self, address: usize) -> bool {
-        let (high, low) = Self::bits(address);
-        self.low.get() == low && self.high.get() == high
-    }
+/// Returns 48 bits of an address, which fill a gap in the waiter. No system has objects at
+/// addresses that differ in other bits: the lowest three are 0, and from bit 51 on all are the same.
+fn home_bits(address: usize) -> (u16, u32) {
+    let bits = address as u64 >> 3;
+    ((bits >> 32) as u16, bits as u32)
 }
 
 struct Place<X> {
@@ -140,7 +119,8 @@ impl<X> Waiter<X> {
         Waiter {
             _niche: false,
             state: AtomicU8::new(UNLINKED),
-            home: Home::none(),
+            home_high: Cell::new(0),
+            home_low: Cell::new(0),
             extra,
             place: UnsafeCell::new(place),
             _pin: PhantomPinned,
@@ -152,6 +132,16 @@ impl<X> Waiter<X> {
         // Acquire: pairs with the store in `Held::grant_front`, so that a granted waiter sees what
         // the granting thread did before.
         self.state.load(Ordering::Acquire)
+    }
+
+    fn set_home(&self, address: usize) {
+        let (high, low) = home_bits(address);
+        self.home_high.set(high);
+        self.home_low.set(low);
+    }
+
+    fn has_home(&self, address: usize) -> bool {
+        (self.home_high.get(), self.home_low.get()) == home_bits(address)
     }
 
     /// Returns true if the waiter is linked. Read without the lock, only false is final.
@@ -297,7 +287,7 @@ impl<X, S, const N: usize> Queues<X, S, N> {
 
     /// Panics if the waiter was linked in queues under another lock, or never.
     fn check_home(&self, own: OwnWaiter<'_, '_, X>) {
-        assert!(own.home.is(self.address()), "the waiter's home");
+        assert!(own.has_home(self.address()), "the waiter's home");
     }
 
     /// Acquires the lock until the result is dropped.
@@ -374,9 +364,9 @@ impl<'q, X, S, const N: usize> Held<'q, X, S, N> {
     fn settle_in(&self, own: OwnWaiter<'_, 'q, X>) {
         let here = self.queues.address();
         // The state is exact: this lock is held, and without a home only the future knows it.
-        let may = !own.is_linked() && (own.home.is(0) || own.home.is(here));
+        let may = !own.is_linked() && (own.has_home(0) || own.has_home(here));
         assert!(may, "the waiter is in no queue");
-        own.home.set(here);
+        own.set_home(here);
         own.state.store(QUEUED, Ordering::Relaxed);
     }
 
