@@ -140,8 +140,11 @@ impl<X> Waiter<X> {
         self.home_low.set(low);
     }
 
+    #[inline]
     fn has_home(&self, address: usize) -> bool {
-        (self.home_high.get(), self.home_low.get()) == home_bits(address)
+        let (high, low) = home_bits(address);
+        // One branch instead of two.
+        u32::from(self.home_high.get() ^ high) | (self.home_low.get() ^ low) == 0
     }
 
     /// Returns true if the waiter is linked. Read without the lock, only false is final.
