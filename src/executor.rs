@@ -747,9 +747,11 @@ impl Executor {
     /// Spins for about one thread wake-up, so that work submitted meanwhile needs no unpark.
     #[inline(never)]
     fn spin_for_work(&self) -> bool {
-        (0..SPINS).any(|_| {
-            std::hint::spin_loop();
-            self.has_work()
+        self.spin_after_search(|| {
+            (0..SPINS).any(|_| {
+                std::hint::spin_loop();
+                self.has_work()
+            })
         })
     }
 

@@ -21,24 +21,23 @@ mod event;
 #[cfg_attr(gopark_loom, path = "netpoll/model.rs")]
 mod system;
 
-/// The number of checks of a spin, before a sleep that may be short: 20 to 40 microseconds.
-pub(crate) const SPINS: u32 = 128;
 /// Maximum number of sleeps without a spin, after spins that found nothing.
 const MOST_UNSPUN: u32 = 63;
+
 /// The poller of one runtime, see the top of the file.
 ///
 /// | word | meaning | written by |
 /// |---|---|---|
 /// | `is_claimed` | a worker sleeps here, or is about to, or has just woken | the worker |
-/// | `unspun` | the remaining sleeps without a spin | the worker that is about to sleep |
-/// | `penalty` | the last value to which `unspun` was set | the same |
 #[derive(Debug)]
 pub(crate) struct Netpoll {
     control: Control,
     looker: Mutex<Looker>,
     is_claimed: AtomicBool,
-    unspun: AtomicU32,
-    penalty: AtomicU32,
+    /// The spins before a sleep in the poller, for events.
+    pub(crate) spins: Spins,
+    /// The spins of a worker that has searched in vain, for goroutines.
+    pub(crate) search_spins: Spins,
 }
 
 #[derive(Debug)]
@@ -55,8 +54,8 @@ impl Netpoll {
             control,
             looker: Mutex::new(Looker { selector, found: Vec::new() }),
             is_claimed: AtomicBool::new(false),
-            unspun: AtomicU32::new(0),
-            penalty: AtomicU32::new(0),
+            spins: Spins::default(),
+            search_spins: Spins::default(),
         })
     }
 
@@ -130,17 +129,31 @@ impl Netpoll {
         // asks again under the scheduler's lock before it parks.
         self.try_lock().is_some_and(|looker| !looker.found.is_empty())
     }
+}
 
-    /// Returns true if it pays to check some more times before the sleep.
-    pub(crate) fn may_spin(&self) -> bool {
+/// Decides whether it pays to spin before a sleep that may be short.
+///
+/// | word | meaning | written by |
+/// |---|---|---|
+/// | `unspun` | the remaining sleeps without a spin | a worker that is about to sleep |
+/// | `penalty` | the last value to which `unspun` was set | the same |
+#[derive(Debug, Default)]
+pub(crate) struct Spins {
+    unspun: AtomicU32,
+    penalty: AtomicU32,
+}
+
+impl Spins {
+    /// Returns true if the worker that is about to sleep should spin before.
+    pub(crate) fn may_begin(&self) -> bool {
         let unspun = self.unspun.load(Ordering::Relaxed);
         self.unspun.store(unspun.saturating_sub(1), Ordering::Relaxed);
         unspun == 0
     }
 
-    /// Records whether a spin has found an event. Each spin that finds none about doubles the
+    /// Records whether a spin has found something. Each spin that finds nothing about doubles the
     /// number of sleeps before the next spin.
-    pub(crate) fn spun(&self, found: bool) {
+    pub(crate) fn ended(&self, found: bool) {
         let penalty =
             if found { 0 } else { (2 * self.penalty.load(Ordering::Relaxed) + 1).min(MOST_UNSPUN) };
         self.penalty.store(penalty, Ordering::Relaxed);
@@ -155,3 +168,6 @@ impl Netpoll {
         self.control.occur(token);
     }
 }
+
+#[cfg(all(test, not(gopark_loom)))]
+mod tests;

@@ -3,8 +3,8 @@
 //! * A busy worker checks the poller when it must check its timers, if the last check is [`AGE`]
 //!   old. If goroutines are in its local queue it takes only a few events: events that are left in
 //!   the kernel are served in turn, but goroutines that overflow into the global queue starve.
-//! * A worker that has found nothing to run checks before it parks, and repeats that a few times if
-//!   it is likely to pay.
+//! * A worker that has found nothing to run checks before it parks, and repeats that for a short
+//!   time if it is likely to pay.
 //! * The last idle worker sleeps in the poller, the others in their parkers: these are cheaper to
 //!   wake, and are woken first. The worker claims the poller before it is listed as parked.
 //! * The monitor checks if no worker has done so for a while, because all are in long polls, or
@@ -17,7 +17,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Executor, Ordering, Processor, Sched};
-use crate::netpoll::{Event, FEW, SPINS};
+use crate::clock;
+use crate::netpoll::{Event, FEW};
 use crate::parker::Claim;
 use crate::processor::LOCAL_QUEUE;
 use crate::sources::{SocketInfo, Sources};
@@ -26,6 +27,11 @@ use crate::sources::{SocketInfo, Sources};
 const AGE: Duration = Duration::from_micros(200);
 /// The monitor checks the poller if the last check is at least this old.
 const MONITOR_AGE: Duration = Duration::from_millis(1);
+/// How long a worker checks the poller before a sleep that may be short.
+const SPIN: Duration = Duration::from_micros(30);
+/// The number of pauses between two of these checks: about half a microsecond. An event is seen
+/// hardly later, for a third of the system calls.
+const PAUSES: u32 = 16;
 
 /// The descriptors of a runtime that shuts down.
 pub(super) struct Ending(Option<Arc<Sources>>);
@@ -82,13 +88,45 @@ impl Executor {
             self.io.looked();
             return self.harvest(sources, processor);
         }
-        // The sleep in the poller is a check.
-        if !netpoll.may_spin() {
+        self.io.looked();
+        // The sleep in the poller is a check as well, but a worker that sleeps acquires some locks,
+        // and gives up its processor.
+        let found = self.harvest(sources, processor);
+        if !netpoll.spins.may_begin() {
+            return found;
+        }
+        let found = found || self.spin_for_events(sources, processor);
+        netpoll.spins.ended(found);
+        found
+    }
+
+    /// Checks for events and for work for a short time. Returns true if there were some.
+    fn spin_for_events(&'static self, sources: &Sources, processor: &'static Processor) -> bool {
+        let until = clock::coarse_now().after(SPIN);
+        let pause = || {
+            std::hint::spin_loop();
+            self.has_work()
+        };
+        loop {
+            if (0..PAUSES).any(|_| pause()) || self.harvest(sources, processor) {
+                return true;
+            }
+            if clock::coarse_now() >= until {
+                return false;
+            }
+        }
+    }
+
+    /// Makes that spin of a worker that has searched in vain, unless it has not paid lately: what
+    /// events make runnable, another worker takes, or the sleeper in the poller.
+    pub(super) fn spin_after_search(&self, spin: impl FnOnce() -> bool) -> bool {
+        let Some(sources) = self.io.get() else { return spin() };
+        let spins = &sources.netpoll().search_spins;
+        if !spins.may_begin() {
             return false;
         }
-        let found = (0..SPINS).any(|_| self.has_work() || self.harvest(sources, processor));
-        netpoll.spun(found);
-        self.io.looked();
+        let found = spin();
+        spins.ended(found);
         found
     }
 

@@ -34,6 +34,10 @@ impl Executor {
         false
     }
 
+    pub(super) fn spin_after_search(&self, spin: impl FnOnce() -> bool) -> bool {
+        spin()
+    }
+
     pub(super) fn take_events(&self, _: &Processor) -> bool {
         false
     }
