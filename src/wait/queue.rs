@@ -82,7 +82,8 @@ pub(crate) struct Waiter<X> {
 const _: () = assert!(size_of::<Waiter<()>>() == 40 || size_of::<usize>() != 8);
 
 /// Returns 48 bits of an address, which fill a gap in the waiter. No system has objects at
-/// addresses that differ in other bits: the lowest three are 0, and from bit 51 on all are the same.
+/// addresses that differ in other bits: the lowest three are 0, and all from bit 51 on are the
+/// same.
 fn home_bits(address: usize) -> (u16, u32) {
     let bits = address as u64 >> 3;
     ((bits >> 32) as u16, bits as u32)
