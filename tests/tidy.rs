@@ -305,8 +305,6 @@ const UNSAFE: &[&str] = &[
     "chan/handle",
     "chan/stream",
     "chan/op",
-    "chan/record",
-    "chan/link",
     "select/driver",
     "sync/typed_lock",
     "context/tree",

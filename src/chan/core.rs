@@ -14,13 +14,12 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
 use super::buffer::{Blocks, Buffer, Values};
-use super::link::Link;
 use super::source::BoxedSource;
 use super::unclaimed::{Node, Unclaimed};
 use crate::coop::{self, Object};
 use crate::lock::{self, RawGuard, RawLock};
 use crate::loom::UnsafeCell;
-use crate::loom::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use crate::loom::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use crate::wait::waiter::{Owner, Token, WaitQueue, Waiter, Woken, state};
 use crate::wait::watch::Watchers;
 use crate::waker::WakeList;
@@ -30,7 +29,8 @@ use crate::waker::WakeList;
 /// | word | meaning | changed by |
 /// |---|---|---|
 /// | `handles` | live handles of each side | clone, drop of a handle |
-/// | `one_side_dropped` | one side has no handles left | a side's last drop; the second one frees |
+/// | `one_side_dropped` | one side has no handles left | a side's last drop |
+/// | `shares` | the sides together, and each weak reference | their ends; the last one frees |
 ///
 /// The lock comes first, so that its address needs no register of its own.
 #[repr(C)]
@@ -42,6 +42,7 @@ pub(super) struct Core<T> {
     pub(super) room: AtomicUsize,
     handles: [AtomicUsize; 2],
     pub(super) one_side_dropped: AtomicBool,
+    pub(super) shares: AtomicU32,
     /// The number of values: those in the buffer, and the unclaimed ones. Written under the lock.
     /// Read without the lock as a hint by `seems_ready_*`.
     pub(super) len: AtomicUsize,
@@ -79,7 +80,7 @@ pub(super) struct State<T> {
     pub(super) extras: Option<Box<Extras<T>>>,
 }
 
-/// The state that only some channels need: for timers, streams, waits for a close, weak references.
+/// The state that only some channels need: for timers, streams, and waits for a close.
 pub(super) struct Extras<T> {
     pub(super) source: Option<BoxedSource<T>>,
     /// Values of the source that were handed off with this number or a lower one are void: such a
@@ -89,8 +90,6 @@ pub(super) struct Extras<T> {
     pub(super) watchers: Option<Arc<Watchers>>,
     /// The tasks to wake when the channel is closed.
     pub(super) closers: Option<Arc<Watchers>>,
-    /// The link shared by the weak references.
-    pub(super) link: Option<Arc<Link<Core<T>>>>,
 }
 
 /// The result of an attempt to send or to receive.
@@ -127,6 +126,7 @@ impl<T> Core<T> {
             room: AtomicUsize::new(capacity),
             handles: [AtomicUsize::new(1), AtomicUsize::new(1)],
             one_side_dropped: AtomicBool::new(false),
+            shares: AtomicU32::new(1),
             len: AtomicUsize::new(0),
             flags: AtomicU8::new(if timed { TIMED } else { 0 }),
             recvq: WaitQueue::new(),
@@ -978,13 +978,7 @@ impl<T> State<T> {
 
 impl<T> Extras<T> {
     pub(super) fn boxed() -> Box<Self> {
-        Box::new(Self {
-            source: None,
-            voided_through: 0,
-            watchers: None,
-            closers: None,
-            link: None,
-        })
+        Box::new(Self { source: None, voided_through: 0, watchers: None, closers: None })
     }
 
     /// Returns the streams, if any is registered. The check is exact, because a stream first

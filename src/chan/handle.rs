@@ -1,15 +1,16 @@
-//! The handles of a channel, counted by side.
+//! The references to a channel: its handles, counted by side, and weak references.
 //!
 //! There is one count for each side and none for both together, so a handle costs one locked
-//! instruction to clone and one to drop.
+//! instruction to clone and one to drop. The sides together have one share of the channel's memory,
+//! and each weak reference has another one.
 
 use std::fmt;
+use std::mem::ManuallyDrop;
+use std::process;
 use std::ptr::NonNull;
-use std::sync::Arc;
 
-use super::core::{CLOSED, Core, Extras, Side};
-use super::link::Link;
-use super::record;
+use super::core::{CLOSED, Core, Side};
+use super::record::{self, ChannelInfo, EachTask, Look};
 use crate::loom::atomic::Ordering;
 
 /// A counted reference to a channel, from one side; `None` for a nil channel.
@@ -28,7 +29,8 @@ impl<T> Handle<T> {
     /// Allocates a channel, and returns one handle for each side.
     pub(super) fn pair(core: Core<T>) -> (Self, Self) {
         let core = NonNull::from(Box::leak(Box::new(core)));
-        record::enter(core);
+        // SAFETY: the channel has just been allocated, and the two handles keep it.
+        record::enter(core.addr().get(), || unsafe { Weak::new(core) }.into_sight());
         let core = Some(core);
         (Self { core }, Self { core })
     }
@@ -43,40 +45,10 @@ impl<T> Handle<T> {
         self.core.map_or(0, |core| core.addr().get())
     }
 
-    /// Returns the link of the channel, and makes it if there is none. `None` for a nil channel.
-    pub(super) fn link(&self) -> Option<Arc<Link<Core<T>>>> {
-        let core = self.core()?;
-        let known = core.held().extras.as_ref().and_then(|extras| extras.link.clone());
-        known.or_else(|| {
-            // Allocated outside the lock. If another thread is faster, also freed outside it.
-            // SAFETY: `release_last` cuts the link of a channel before it frees the channel.
-            let fresh = Arc::new(unsafe { Link::new(self.core?) });
-            let mut extras = Some(Extras::boxed());
-            let mut st = core.held();
-            let extras = st.extras_or(|| extras.take().expect("asked for once"));
-            Some(extras.link.get_or_insert_with(|| fresh.clone()).clone())
-        })
-    }
-
-    /// Makes a handle of a linked channel, unless that side has no handles left.
-    pub(super) fn upgrade(link: &Link<Core<T>>, side: Side) -> Option<Self> {
-        // SAFETY: a channel is freed only after its link was cut, and `cut` waits until `look`
-        // returns.
-        link.look(|core| unsafe { Self::one_more(core, side) })
-    }
-
-    /// Makes another handle of a side, unless that side has no handles left.
-    ///
-    /// # Safety
-    ///
-    /// The channel came from [`pair`](Self::pair), and is not freed meanwhile.
-    unsafe fn one_more(core: NonNull<Core<T>>, side: Side) -> Option<Self> {
-        // SAFETY: the caller's promise.
-        let count = unsafe { core.as_ref() }.count(side);
-        let one_more = |n: usize| (n != 0).then(|| n + 1);
-        // Acquire, like the upgrade of a `std::sync::Weak`.
-        count.fetch_update(Ordering::Acquire, Ordering::Relaxed, one_more).ok()?;
-        Some(Self { core: Some(core) })
+    /// Makes a weak reference; `None` for a nil channel.
+    pub(super) fn downgrade(&self) -> Option<Weak<T>> {
+        // SAFETY: this handle is counted, so the channel lives.
+        self.core.map(|core| unsafe { Weak::new(core) })
     }
 
     /// Returns the number of live handles of a side.
@@ -91,7 +63,7 @@ impl<T> Handle<T> {
             // Like `Arc`: a count that wraps would free a channel in use. Only leaked handles can
             // make it so large.
             if before > isize::MAX as usize {
-                std::process::abort();
+                process::abort();
             }
         }
         Self { core: self.core }
@@ -114,6 +86,9 @@ impl<T> Handle<T> {
         }
     }
 
+    /// # Safety
+    ///
+    /// The last handle of the side has just been released, and nothing else has called this.
     #[cold]
     #[inline(never)]
     unsafe fn release_last(core: NonNull<Core<T>>, side: Side) {
@@ -125,14 +100,133 @@ impl<T> Handle<T> {
         // AcqRel: the second side sees everything that the first side did.
         if shared.one_side_dropped.swap(true, Ordering::AcqRel) {
             record::leave(core.addr().get());
-            // SAFETY: no handle is left, and weak references access only the counts.
-            if let Some(extras) = unsafe { &shared.state().extras } {
-                extras.link.iter().for_each(|link| link.cut());
-            }
-            // SAFETY: both sides have no handles left, and the channel came from a `Box`.
-            drop(unsafe { Box::from_raw(core.as_ptr()) });
+            // SAFETY: both sides have no handles left, so their share is not used any more.
+            unsafe { release_share(core) };
         }
     }
+}
+
+/// Gives up a share of a channel's memory. The last one frees it.
+///
+/// # Safety
+///
+/// The caller owns a share, and does not use it afterwards. The channel came from
+/// [`Handle::pair`].
+unsafe fn release_share<T>(core: NonNull<Core<T>>) {
+    // SAFETY: the share keeps the channel.
+    let shares = unsafe { &core.as_ref().shares };
+    // AcqRel: what was done with the other shares happens before the end.
+    if shares.fetch_sub(1, Ordering::AcqRel) == 1 {
+        // SAFETY: no share is left, and the channel came from a `Box`.
+        drop(unsafe { Box::from_raw(core.as_ptr()) });
+    }
+}
+
+/// A reference that keeps the memory of a channel, but neither its values nor its sides.
+pub(super) struct Weak<T> {
+    core: NonNull<Core<T>>,
+}
+
+// SAFETY: it is a shared reference to a `Core`, which is `Sync` when `T: Send`.
+unsafe impl<T: Send> Send for Weak<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for Weak<T> {}
+
+impl<T> Weak<T> {
+    /// # Safety
+    ///
+    /// The channel came from [`Handle::pair`], and a handle or a weak reference keeps it meanwhile.
+    unsafe fn new(core: NonNull<Core<T>>) -> Self {
+        // SAFETY: the caller's promise.
+        let before = unsafe { &core.as_ref().shares }.fetch_add(1, Ordering::Relaxed);
+        // As in `Handle::clone_on`.
+        if before > u32::MAX / 2 {
+            process::abort();
+        }
+        Self { core }
+    }
+
+    /// Makes a handle of a side, unless that side has no handles left.
+    pub(super) fn upgrade(&self, side: Side) -> Option<Handle<T>> {
+        // SAFETY: the share keeps the channel.
+        let count = unsafe { self.core.as_ref() }.count(side);
+        let one_more = |n: usize| (n != 0).then(|| n + 1);
+        // Acquire, like the upgrade of a `std::sync::Weak`.
+        count.fetch_update(Ordering::Acquire, Ordering::Relaxed, one_more).ok()?;
+        Some(Handle { core: Some(self.core) })
+    }
+
+    /// Forgets the type of the values.
+    fn into_sight(self) -> Sight {
+        Sight { core: ManuallyDrop::new(self).core.cast(), look: look::<T>, release: release::<T> }
+    }
+}
+
+impl<T> Clone for Weak<T> {
+    fn clone(&self) -> Self {
+        // SAFETY: this reference keeps the channel.
+        unsafe { Self::new(self.core) }
+    }
+}
+
+impl<T> Drop for Weak<T> {
+    fn drop(&mut self) {
+        // SAFETY: `new` took the share, and this is its only release.
+        unsafe { release_share(self.core) }
+    }
+}
+
+/// A weak reference for reports, which gives no access to the values of the channel.
+struct Sight {
+    /// Points to a `Core<T>` for some `T`, of whose memory this has a share.
+    core: NonNull<()>,
+    look: unsafe fn(NonNull<()>, usize, &mut EachTask<'_>) -> ChannelInfo,
+    release: unsafe fn(NonNull<()>),
+}
+
+// SAFETY: `look` takes the channel's lock, and accesses no value. A share outlives the values, so
+// `release` drops none.
+unsafe impl Send for Sight {}
+
+impl Look for Sight {
+    fn look(&self, most: usize, f: &mut EachTask<'_>) -> ChannelInfo {
+        // SAFETY: the function is that of the channel's type, and the share keeps the channel.
+        unsafe { (self.look)(self.core, most, f) }
+    }
+}
+
+impl Drop for Sight {
+    fn drop(&mut self) {
+        // SAFETY: as in `look`; this is the only release of the share.
+        unsafe { (self.release)(self.core) }
+    }
+}
+
+/// # Safety
+///
+/// `core` points to a `Core<T>`, which is not freed meanwhile.
+unsafe fn look<T>(core: NonNull<()>, most: usize, f: &mut EachTask<'_>) -> ChannelInfo {
+    // SAFETY: the caller's promise.
+    let core = unsafe { core.cast::<Core<T>>().as_ref() };
+    let _held = core.lock.guard();
+    for side in [Side::Send, Side::Receive] {
+        // SAFETY: the lock is held.
+        unsafe { core.queue(side).each_task(most, |task| f(side, task)) };
+    }
+    ChannelInfo {
+        senders: core.count(Side::Send).load(Ordering::Relaxed),
+        receivers: core.count(Side::Receive).load(Ordering::Relaxed),
+        buffered: core.len.load(Ordering::Relaxed),
+        capacity: core.capacity,
+    }
+}
+
+/// # Safety
+///
+/// As [`release_share`], for a `Core<T>`.
+unsafe fn release<T>(core: NonNull<()>) {
+    // SAFETY: passed on to the caller.
+    unsafe { release_share(core.cast::<Core<T>>()) }
 }
 
 impl<T> fmt::Debug for Core<T> {

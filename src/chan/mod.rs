@@ -63,7 +63,6 @@ mod failed;
 mod force;
 mod handle;
 mod iter;
-mod link;
 mod many;
 mod op;
 pub(crate) mod record;

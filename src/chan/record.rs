@@ -6,13 +6,11 @@
 //! waiting tasks.
 
 use std::collections::BTreeMap;
-use std::ptr::NonNull;
 use std::sync::Mutex;
 
-use super::core::{Core, Side};
+use super::core::Side;
 use crate::fork;
 use crate::holders;
-use crate::loom::atomic::Ordering;
 use crate::panics::lock;
 
 /// The state of a channel, as reported by [`goroutines`](crate::inspect::goroutines).
@@ -77,61 +75,40 @@ impl Waiters {
     }
 }
 
-/// A channel, and the function that reads its state.
-struct Entry {
-    core: NonNull<()>,
-    look: unsafe fn(NonNull<()>) -> (ChannelInfo, Waiters),
+/// A reference to a channel that keeps its memory, but gives no access to its values.
+pub(super) trait Look: Send {
+    /// Returns the current state of the channel. Calls `f` under its lock with the side and the
+    /// address of each task that waits in a lone operation, for the first `most` waiters of a side.
+    fn look(&self, most: usize, f: &mut EachTask<'_>) -> ChannelInfo;
 }
 
-// SAFETY: `look` takes the channel's lock, and accesses no value.
-unsafe impl Send for Entry {}
+/// A function that is called with a side of a channel, and the address of a task that waits there.
+pub(super) type EachTask<'f> = dyn FnMut(Side, usize) + 'f;
 
 /// The channels, by address.
-static CHANNELS: Mutex<BTreeMap<usize, Entry>> = Mutex::new(BTreeMap::new());
+static CHANNELS: Mutex<BTreeMap<usize, Box<dyn Look>>> = Mutex::new(BTreeMap::new());
 
-/// Adds a new channel to the table. It must be [removed](leave) before it is freed.
+/// Adds a new channel to the table. It must be [removed](leave) with its last handle, or else its
+/// memory is never freed.
 #[inline]
-pub(super) fn enter<T>(core: NonNull<Core<T>>) {
+pub(super) fn enter<L: Look + 'static>(address: usize, channel: impl FnOnce() -> L) {
     if holders::is_on() {
-        insert(core.addr().get(), Entry { core: core.cast(), look: look::<T> });
+        insert(address, Box::new(channel()));
     }
 }
 
 #[cold]
-fn insert(address: usize, entry: Entry) {
+fn insert(address: usize, channel: Box<dyn Look>) {
     if !fork::is_child() {
-        lock(&CHANNELS).insert(address, entry);
+        lock(&CHANNELS).insert(address, channel);
     }
 }
 
-/// Removes the channel at this address from the table, before it is freed.
+/// Removes the channel at this address from the table.
 pub(super) fn leave(address: usize) {
     if holders::is_on() && !fork::is_child() {
         lock(&CHANNELS).remove(&address);
     }
-}
-
-/// Reads the current state of a channel.
-///
-/// # Safety
-///
-/// `core` points to a `Core<T>`, which is not freed meanwhile.
-unsafe fn look<T>(core: NonNull<()>) -> (ChannelInfo, Waiters) {
-    let mut waiters = Waiters { tasks: [[0; MOST]; 2], counts: [0; 2] };
-    // SAFETY: the caller's promise.
-    let core = unsafe { core.cast::<Core<T>>().as_ref() };
-    let _held = core.lock.guard();
-    for side in [Side::Send, Side::Receive] {
-        // SAFETY: the lock is held.
-        unsafe { core.queue(side).each_task(MOST, |task| waiters.add(side, task)) };
-    }
-    let channel = ChannelInfo {
-        senders: core.count(Side::Send).load(Ordering::Relaxed),
-        receivers: core.count(Side::Receive).load(Ordering::Relaxed),
-        buffered: core.len.load(Ordering::Relaxed),
-        capacity: core.capacity,
-    };
-    (channel, waiters)
 }
 
 /// Calls `f` with each channel that has waiters. No lock is held during the call.
@@ -140,10 +117,10 @@ pub(crate) fn each_waited_for(mut f: impl FnMut(ChannelInfo, &Waiters)) {
     loop {
         // The table is locked for one channel at a time.
         let channels = lock(&CHANNELS);
-        let Some((address, entry)) = channels.range(from..).next() else { return };
+        let Some((address, channel)) = channels.range(from..).next() else { return };
         from = address + 1;
-        // SAFETY: the lock of the table is held, and a channel leaves the table before it is freed.
-        let (channel, waiters) = unsafe { (entry.look)(entry.core) };
+        let mut waiters = Waiters { tasks: [[0; MOST]; 2], counts: [0; 2] };
+        let channel = channel.look(MOST, &mut |side, task| waiters.add(side, task));
         drop(channels);
         if waiters.counts != [0, 0] {
             f(channel, &waiters);

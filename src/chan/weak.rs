@@ -1,16 +1,13 @@
 //! Weak references, which do not keep a channel open.
 //!
-//! A channel is freed with its last counted handle, and weak references are not counted. They share
-//! a [`Link`] to the channel, which is allocated for the first weak reference and cut before the
-//! channel is freed.
+//! The values of a channel are dropped with its last receiver, and a weak reference keeps only the
+//! memory of the channel itself, like a `std::sync::Weak`.
 
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
-use std::sync::Arc;
 
-use super::core::{Core, Side};
-use super::handle::Handle;
-use super::link::Link;
+use super::core::Side;
+use super::handle::Weak;
 use super::{Receiver, Sender};
 use crate::wait::watch::Watch;
 
@@ -20,7 +17,7 @@ macro_rules! weak {
         $(#[$attributes])*
         pub struct $weak<T> {
             /// None for a nil channel.
-            link: Option<Arc<Link<Core<T>>>>,
+            core: Option<Weak<T>>,
         }
 
         impl<T> $end<T> {
@@ -36,7 +33,7 @@ macro_rules! weak {
             /// assert_eq!((tx.sender_count(), rx.receiver_count()), (1, 1));
             /// ```
             pub fn downgrade(&self) -> $weak<T> {
-                $weak { link: self.handle.link() }
+                $weak { core: self.handle.downgrade() }
             }
         }
 
@@ -55,8 +52,8 @@ macro_rules! weak {
             /// assert!(weak.upgrade().is_none());
             /// ```
             pub fn upgrade(&self) -> Option<$end<T>> {
-                let Some(link) = &self.link else { return Some($end::nil()) };
-                Some($end { handle: Handle::upgrade(link, $side)? $(, $watch: Watch::NONE)? })
+                let Some(core) = &self.core else { return Some($end::nil()) };
+                Some($end { handle: core.upgrade($side)? $(, $watch: Watch::NONE)? })
             }
         }
 
@@ -65,7 +62,7 @@ macro_rules! weak {
 
         impl<T> Clone for $weak<T> {
             fn clone(&self) -> Self {
-                Self { link: self.link.clone() }
+                Self { core: self.core.clone() }
             }
         }
 

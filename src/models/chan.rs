@@ -458,7 +458,7 @@ fn an_upgrade_finds_the_last_sender_before_it_goes_or_the_channel_closed() {
 }
 
 #[test]
-fn an_upgrade_is_over_before_the_channel_is_freed_or_comes_too_late() {
+fn an_upgrade_comes_before_the_last_handles_go_or_too_late() {
     explore(3, || {
         let (tx, rx) = chan::bounded(1);
         let value = Arc::new(());
@@ -475,14 +475,16 @@ fn an_upgrade_is_over_before_the_channel_is_freed_or_comes_too_late() {
 }
 
 #[test]
-fn two_that_downgrade_at_once_share_what_leads_to_the_channel() {
+fn the_last_weak_reference_or_the_last_handle_frees_the_channel() {
     explore(3, || {
         let (tx, rx) = chan::bounded::<i32>(1);
-        let other = tx.clone();
-        let downgrades = thread::spawn(move || other.downgrade());
         let weak = tx.downgrade();
-        let other = downgrades.join().unwrap();
-        drop((tx, rx));
-        assert!(weak.upgrade().is_none() && other.upgrade().is_none(), "the link was cut");
+        let other = weak.clone();
+        drop(rx);
+        let handle = thread::spawn(move || drop(tx));
+        let clone = thread::spawn(move || drop(other.clone()));
+        drop(weak);
+        handle.join().unwrap();
+        clone.join().unwrap();
     });
 }
