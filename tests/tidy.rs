@@ -303,7 +303,6 @@ const UNSAFE: &[&str] = &[
     "chan/buffer",
     "chan/core",
     "chan/handle",
-    "chan/stream",
     "chan/op",
     "select/driver",
     "sync/typed_lock",

@@ -15,8 +15,8 @@ use std::task::{Context, Poll};
 use pin_project_lite::pin_project;
 
 use super::core::{Attempt, Core, Side};
-use super::error::SendError;
-use super::failed;
+use super::error::{SendError, TryRecvError};
+use super::{Receiver, failed};
 use crate::coop::{self, Reason};
 use crate::lock::RawLock;
 use crate::loom::atomic::Ordering;
@@ -31,7 +31,7 @@ macro_rules! operation {
             $(#[$attributes])*
             pub struct $name<'a, T> {
                 #[pin]
-                op: Op<'a, T, $direction>,
+                op: Op<Call<'a, T>, T, $direction>,
             }
         }
 
@@ -47,7 +47,7 @@ macro_rules! operation {
         impl<T> fmt::Debug for $name<'_, T> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 let mut fields = f.debug_struct(stringify!($name));
-                fields.field("channel", &self.op.core).finish_non_exhaustive()
+                fields.field("channel", &self.op.core()).finish_non_exhaustive()
             }
         }
     };
@@ -169,7 +169,7 @@ impl<T> Direction<T> for Sends {
 }
 
 /// A receive: the waiter holds a value once it has received one.
-struct Receives;
+pub(super) struct Receives;
 
 impl<T> Direction<T> for Receives {
     type Output = Option<T>;
@@ -202,30 +202,81 @@ impl<T> Direction<T> for Reserves {
     }
 }
 
-/// A send, a receive, or a reservation.
-pub(super) struct Op<'a, T, D: Direction<T>> {
+/// What leads an operation to its channel.
+///
+/// # Safety
+///
+/// `core` always returns the same channel.
+// SAFETY: the promise of an implementation is documented under "Safety" above.
+pub(super) unsafe trait Home<T> {
     /// None for a nil channel.
+    fn core(&self) -> Option<&Core<T>>;
+}
+
+/// The call that made an operation of a borrowed channel.
+pub(super) struct Call<'a, T> {
     core: Option<&'a Core<T>>,
     /// Where the operation was called.
     site: &'static Location<'static>,
+}
+
+// SAFETY: the reference does not change.
+unsafe impl<T> Home<T> for Call<'_, T> {
+    #[inline(always)]
+    fn core(&self) -> Option<&Core<T>> {
+        self.core
+    }
+}
+
+// SAFETY: a receiver is a handle of one channel.
+unsafe impl<T> Home<T> for Receiver<T> {
+    fn core(&self) -> Option<&Core<T>> {
+        self.handle.core()
+    }
+}
+
+/// A send, a receive, or a reservation.
+pub(super) struct Op<H: Home<T>, T, D: Direction<T>> {
+    home: H,
     waiter: Waiter<T>,
     direction: PhantomData<D>,
 }
 
 // SAFETY: the waiter is reached by other threads only under its channel's lock (I1, I3); it carries
 // a `T` and a waker from thread to thread.
-unsafe impl<T: Send, D: Direction<T>> Send for Op<'_, T, D> {}
+unsafe impl<H: Home<T> + Send, T: Send, D: Direction<T>> Send for Op<H, T, D> {}
 // SAFETY: `&Op` gives no access to the value or the waker.
-unsafe impl<T: Send, D: Direction<T>> Sync for Op<'_, T, D> {}
+unsafe impl<H: Home<T> + Sync, T: Send, D: Direction<T>> Sync for Op<H, T, D> {}
 
-impl<'a, T, D: Direction<T>> Op<'a, T, D> {
+impl<'a, T, D: Direction<T>> Op<Call<'a, T>, T, D> {
     #[inline(always)]
     pub(super) fn new(core: Option<&'a Core<T>>, site: &'static Location<'static>) -> Self {
-        Self { core, site, waiter: Waiter::new(), direction: PhantomData }
+        Self::of(Call { core, site })
     }
 
     pub(super) fn core(&self) -> Option<&'a Core<T>> {
-        self.core
+        self.home.core
+    }
+
+    fn channel(&self) -> &'a Core<T> {
+        self.core().expect("an operation on a nil channel is never queued")
+    }
+}
+
+impl<H: Home<T>, T, D: Direction<T>> Op<H, T, D> {
+    #[inline(always)]
+    pub(super) fn of(home: H) -> Self {
+        Self { home, waiter: Waiter::new(), direction: PhantomData }
+    }
+
+    pub(super) fn home(&self) -> &H {
+        &self.home
+    }
+
+    #[inline(always)]
+    pub(super) fn state(&self) -> u8 {
+        // SAFETY: the state is atomic, and the waiter lives as long as `self`.
+        unsafe { Waiter::state(self.waiter_ptr()) }
     }
 
     /// A pointer to the waiter, which this operation and the claimer access through raw pointers
@@ -233,10 +284,6 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
     #[inline(always)]
     fn waiter_ptr(&self) -> *const Waiter<T> {
         &raw const self.waiter
-    }
-
-    fn channel(&self) -> &'a Core<T> {
-        self.core.expect("an operation on a nil channel is never queued")
     }
 
     /// Returns true if the waiter of an operation in this state holds a value. The state must not
@@ -249,6 +296,65 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
         }
     }
 
+    /// Takes the output of a complete operation, or of a send that is given up.
+    ///
+    /// # Safety
+    ///
+    /// The waiter is not linked, and its slot is as `state` requires, which is `DONE`, `CLOSED` or
+    /// `IDLE`.
+    #[inline(always)]
+    unsafe fn ready_output(&self, state: u8) -> D::Output {
+        let waiter = self.waiter_ptr();
+        // SAFETY: passed on to the caller.
+        unsafe { Waiter::set_state(waiter, state::FINISHED) };
+        let holds_value = Self::holds_value(state);
+        // SAFETY: passed on to the caller.
+        let value = holds_value.then(|| unsafe { Waiter::take(waiter) });
+        D::output(value, state == state::CLOSED)
+    }
+
+    /// Returns true if dropping the operation has no effect.
+    #[inline(always)]
+    fn is_gone(&self) -> bool {
+        match self.state() {
+            state::IDLE => !Self::holds_value(state::IDLE) || !needs_drop::<T>(),
+            state::FINISHED => true,
+            _ => false,
+        }
+    }
+
+    /// Drops an operation whose drop is not a no-op.
+    #[cold]
+    #[inline(never)]
+    fn abandon(&self) {
+        let (core, waiter) = (self.home.core(), self.waiter_ptr());
+        // The lock is released before the dequeued owner, and so its waker, is dropped.
+        let withdrawn = core.filter(|_| self.state() != state::IDLE).map(|core| {
+            let held = core.lock.guard();
+            // SAFETY: the lock is held, and the waiter is this operation's.
+            let withdrawn = unsafe { core.dequeue(waiter, D::SIDE) };
+            drop(held);
+            withdrawn
+        });
+        let state = self.state();
+        // SAFETY: the waiter is not linked.
+        let value = Self::holds_value(state).then(|| unsafe { Waiter::take(waiter) });
+        // SAFETY: as above.
+        unsafe { Waiter::set_state(waiter, state::FINISHED) };
+        drop(withdrawn);
+        match (core, value) {
+            (Some(core), None) if D::RESERVES && state == state::DONE => core.unreserve(),
+            (Some(core), Some(value)) if D::SIDE == Side::Receive => {
+                // SAFETY: the value came through `Waiter::give`, which set the number.
+                let number = unsafe { Waiter::number(waiter) };
+                core.give_back(value, number)
+            }
+            (_, value) => drop(value),
+        }
+    }
+}
+
+impl<T, D: Direction<T>> Op<Call<'_, T>, T, D> {
     /// Attempts the operation. If it completes, the slot of the waiter is empty or full as the
     /// state `DONE` or `CLOSED` requires, except that a received value is returned instead of
     /// stored. The waiter may still be queued.
@@ -277,8 +383,8 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
     /// The state is `IDLE`.
     #[inline(always)]
     unsafe fn first_poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<D::Output> {
-        let Some(core) = self.core else {
-            coop::park_at(cx, self.site, D::PARKED_ON_NIL);
+        let Some(core) = self.home.core else {
+            coop::park_at(cx, self.home.site, D::PARKED_ON_NIL);
             return Poll::Pending;
         };
         // SAFETY: the state is IDLE.
@@ -293,7 +399,7 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
         // SAFETY: the lock is held, the state is IDLE, and `self` is pinned.
         unsafe { self.enqueue_and_unlock(core, TaskWaker::of_current(cx.waker())) };
         // SAFETY: the waker is trusted, as checked above.
-        unsafe { coop::park_running(self.site, D::PARKED) };
+        unsafe { coop::park_running(self.home.site, D::PARKED) };
         Poll::Pending
     }
 
@@ -445,23 +551,6 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
         if is_first { Queued::First } else { Queued::Behind }
     }
 
-    /// Takes the output of a complete operation, or of a send that is given up.
-    ///
-    /// # Safety
-    ///
-    /// The waiter is not linked, and its slot is as `state` requires, which is `DONE`, `CLOSED` or
-    /// `IDLE`.
-    #[inline(always)]
-    unsafe fn ready_output(&self, state: u8) -> D::Output {
-        let waiter = self.waiter_ptr();
-        // SAFETY: passed on to the caller.
-        unsafe { Waiter::set_state(waiter, state::FINISHED) };
-        let holds_value = Self::holds_value(state);
-        // SAFETY: passed on to the caller.
-        let value = holds_value.then(|| unsafe { Waiter::take(waiter) });
-        D::output(value, state == state::CLOSED)
-    }
-
     /// A later poll. If the operation is still queued it has not been notified, and its waker is
     /// replaced by that of the polling task.
     #[cold]
@@ -504,7 +593,7 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
             }
             if known == Some(true) {
                 drop(held);
-                coop::park_at(cx, self.site, D::PARKED);
+                coop::park_at(cx, self.home.site, D::PARKED);
                 return Poll::Pending;
             }
             if let Some(waker) = fresh.take() {
@@ -514,7 +603,7 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
                 };
                 drop(held);
                 drop(old);
-                coop::park_at(cx, self.site, D::PARKED);
+                coop::park_at(cx, self.home.site, D::PARKED);
                 return Poll::Pending;
             }
             drop(held);
@@ -522,49 +611,17 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
             fresh = Some(TaskWaker::new(cx.waker()));
         }
     }
-
-    /// Drops an operation whose drop is not a no-op.
-    #[cold]
-    #[inline(never)]
-    fn abandon(&self) {
-        let waiter = self.waiter_ptr();
-        // The lock is released before the dequeued owner, and so its waker, is dropped.
-        let withdrawn = self.core.filter(|_| self.state() != state::IDLE).map(|core| {
-            let held = core.lock.guard();
-            // SAFETY: the lock is held, and the waiter is this operation's.
-            let withdrawn = unsafe { core.dequeue(waiter, D::SIDE) };
-            drop(held);
-            withdrawn
-        });
-        let state = self.state();
-        // SAFETY: the waiter is not linked.
-        let value = Self::holds_value(state).then(|| unsafe { Waiter::take(waiter) });
-        // SAFETY: as above.
-        unsafe { Waiter::set_state(waiter, state::FINISHED) };
-        drop(withdrawn);
-        if D::RESERVES && state == state::DONE {
-            self.channel().unreserve();
-        }
-        match (D::SIDE, value) {
-            (Side::Receive, Some(value)) => {
-                // SAFETY: the value came through `Waiter::give`, which set the number.
-                let number = unsafe { Waiter::number(waiter) };
-                self.channel().give_back(value, number)
-            }
-            (_, value) => drop(value),
-        }
-    }
 }
 
-impl<T, D: Direction<T>> Future for Op<'_, T, D> {
+impl<T, D: Direction<T>> Future for Op<Call<'_, T>, T, D> {
     type Output = D::Output;
 
     #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<D::Output> {
         match self.state() {
             state::IDLE => {
-                let object = self.core.map(|core| &core.object);
-                if !coop::poll_ready(cx, self.site, D::PARKED, object) {
+                let object = self.home.core.map(|core| &core.object);
+                if !coop::poll_ready(cx, self.home.site, D::PARKED, object) {
                     return Poll::Pending;
                 }
                 // SAFETY: the state is IDLE.
@@ -577,7 +634,7 @@ impl<T, D: Direction<T>> Future for Op<'_, T, D> {
     }
 }
 
-impl<T, D: Direction<T>> Case for Op<'_, T, D> {
+impl<T, D: Direction<T>> Case for Op<Call<'_, T>, T, D> {
     type Output = D::Output;
 
     #[inline(always)]
@@ -587,7 +644,7 @@ impl<T, D: Direction<T>> Case for Op<'_, T, D> {
             // own.
             return coop::without_note(|| self.poll_again(cx));
         }
-        let Some(core) = self.core else { return Poll::Pending };
+        let Some(core) = self.home.core else { return Poll::Pending };
         // SAFETY: the state is IDLE.
         let polled = unsafe { self.complete_or_lock(core, || ()) };
         if polled.is_pending() {
@@ -599,16 +656,12 @@ impl<T, D: Direction<T>> Case for Op<'_, T, D> {
 
     #[inline(always)]
     fn raw(&self, _: Sealed) -> Option<&dyn ChannelCase> {
-        if self.core.is_some() { Some(self) } else { None }
+        if self.home.core.is_some() { Some(self) } else { None }
     }
 
     #[inline(always)]
     fn drop_is_noop(&self, _: Sealed) -> bool {
-        match self.state() {
-            state::IDLE => !Self::holds_value(state::IDLE) || !needs_drop::<T>(),
-            state::FINISHED => true,
-            _ => false,
-        }
+        self.is_gone()
     }
 
     #[inline(always)]
@@ -622,22 +675,21 @@ impl<T, D: Direction<T>> Case for Op<'_, T, D> {
     }
 }
 
-impl<T, D: Direction<T>> Drop for Op<'_, T, D> {
+impl<H: Home<T>, T, D: Direction<T>> Drop for Op<H, T, D> {
     // Not `inline(always)`: n operands in an async block make n² / 2 drops, all but n of them for
     // unwinding.
     #[inline]
     fn drop(&mut self) {
-        if !self.drop_is_noop(Sealed::TOKEN) {
+        if !self.is_gone() {
             self.abandon();
         }
     }
 }
 
-impl<T, D: Direction<T>> ChannelCase for Op<'_, T, D> {
+impl<T, D: Direction<T>> ChannelCase for Op<Call<'_, T>, T, D> {
     #[inline(always)]
     fn state(&self) -> u8 {
-        // SAFETY: the state is atomic, and the waiter lives as long as `self`.
-        unsafe { Waiter::state(self.waiter_ptr()) }
+        self.state()
     }
 
     fn lock(&self) -> &RawLock {
@@ -658,7 +710,7 @@ impl<T, D: Direction<T>> ChannelCase for Op<'_, T, D> {
     }
 
     fn seems_ready(&self) -> bool {
-        self.core.is_some_and(|core| core.seems_ready(D::SIDE))
+        self.home.core.is_some_and(|core| core.seems_ready(D::SIDE))
     }
 
     /// # Safety
@@ -722,13 +774,87 @@ impl<T, D: Direction<T>> ChannelCase for Op<'_, T, D> {
     }
 }
 
+impl<T> Op<Receiver<T>, T, Receives> {
+    /// Returns the result if the queued waiter is complete, else `Empty`. After a value was
+    /// returned the operation is idle.
+    pub(super) fn settle(self: Pin<&mut Self>) -> Result<T, TryRecvError> {
+        let waiter = self.waiter_ptr();
+        match self.state() {
+            // SAFETY: a waiter that is DONE belongs to its owner, and holds a value.
+            state::DONE => unsafe {
+                Waiter::set_state(waiter, state::IDLE);
+                Ok(Waiter::take(waiter))
+            },
+            state::CLOSED => Err(TryRecvError::Closed),
+            _ => Err(TryRecvError::Empty),
+        }
+    }
+
+    /// Queues the operation for the task of `cx`, or updates its waker if it is queued already. If
+    /// there is a value after all, returns that instead.
+    pub(super) fn wait(self: Pin<&mut Self>, cx: &Context<'_>) -> Result<T, TryRecvError> {
+        let waiter = self.waiter_ptr();
+        let stays = !coop::is_passing(cx);
+        // Cloned outside the lock, because the clone may run foreign code. So may the drop.
+        let waker = TaskWaker::new(cx.waker());
+        let core = self.home.core().expect("a stream of a channel");
+        let (mut old, mut woken) = (None, Woken::NONE);
+        let held = core.lock.guard();
+        let mut is_complete = false;
+        let received = match self.state() {
+            // SAFETY: the lock is held; an idle waiter is not queued. It is pinned, and is dequeued
+            // by the drop (I5).
+            state::IDLE => match unsafe { core.until_ready(|| core.take(ptr::null())) } {
+                Attempt::Complete(value, sender) => {
+                    woken = sender;
+                    value.ok_or(TryRecvError::Closed)
+                }
+                Attempt::Closed => Err(TryRecvError::Closed),
+                Attempt::Blocked | Attempt::Unready => {
+                    if stays {
+                        // SAFETY: as above.
+                        woken = unsafe { core.enqueue(waiter, Owner::Lone(waker), Side::Receive) };
+                    }
+                    Err(TryRecvError::Empty)
+                }
+            },
+            state::QUEUED => {
+                old = if stays {
+                    let renew = |owner: &mut Owner| std::mem::replace(owner, Owner::Lone(waker));
+                    // SAFETY: the lock is held, and the waiter is queued.
+                    Some(unsafe { Waiter::with_owner(waiter, renew) })
+                } else {
+                    // SAFETY: the lock is held, and the waiter is this operation's.
+                    unsafe { core.dequeue(waiter, Side::Receive) }
+                };
+                Err(TryRecvError::Empty)
+            }
+            _ => {
+                is_complete = true;
+                Err(TryRecvError::Empty)
+            }
+        };
+        drop(held);
+        drop(old);
+        woken.wake();
+        if is_complete { self.settle() } else { received }
+    }
+
+    /// Finishes an operation that is idle, or that has failed.
+    pub(super) fn finish(self: Pin<&mut Self>) {
+        assert!(matches!(self.state(), state::IDLE | state::CLOSED), "it is in no queue");
+        // SAFETY: the waiter is not queued, and its slot is empty.
+        unsafe { Waiter::set_state(self.waiter_ptr(), state::FINISHED) }
+    }
+}
+
 /// A receive as the case of an arm `Some(..)`: when the channel is closed and drained it does not
 /// win, but is off.
 #[repr(transparent)]
-struct SomeOp<'a, T>(Op<'a, T, Receives>);
+struct SomeOp<'a, T>(Op<Call<'a, T>, T, Receives>);
 
 impl<'a, T> SomeOp<'a, T> {
-    fn of<'b>(op: &'b Op<'a, T, Receives>) -> &'b Self {
+    fn of<'b>(op: &'b Op<Call<'a, T>, T, Receives>) -> &'b Self {
         // SAFETY: `SomeOp` is a transparent wrapper.
         unsafe { &*ptr::from_ref(op).cast() }
     }
@@ -809,7 +935,7 @@ impl<T> OptionCase for Receiving<'_, T> {
     type Value = T;
 
     fn raw_some(&self, _: Sealed) -> Option<&dyn ChannelCase> {
-        if self.op.core.is_some() { Some(SomeOp::of(&self.op)) } else { None }
+        if self.op.home.core.is_some() { Some(SomeOp::of(&self.op)) } else { None }
     }
 
     fn poll_some(self: Pin<&mut Self>, cx: &mut Context<'_>, _: Sealed) -> Poll<Option<T>> {

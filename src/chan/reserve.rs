@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use pin_project_lite::pin_project;
 
 use super::core::{Attempt, Core};
-use super::op::{Op, Reserves};
+use super::op::{Call, Op, Reserves};
 use super::{SendError, Sender, TrySendError};
 use crate::wait::case::{Case, ChannelCase, Sealed};
 
@@ -211,7 +211,7 @@ pin_project! {
     #[must_use = "a reservation does nothing unless awaited"]
     pub struct Reserving<'a, T> {
         #[pin]
-        op: Op<'a, T, Reserves>,
+        op: Op<Call<'a, T>, T, Reserves>,
     }
 }
 

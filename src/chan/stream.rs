@@ -3,19 +3,18 @@
 use std::fmt;
 use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::pin::Pin;
-use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_lite::Stream;
 
-use super::core::{Attempt, Core, Extras, Side};
+use super::core::{Attempt, Core, Extras};
+use super::op::{Op, Receives};
 use super::{Receiver, TryRecvError};
 use crate::coop::{self, Reason};
 use crate::wait::case::{future_case, option_case};
-use crate::wait::waiter::{Owner, Waiter, Woken, state};
+use crate::wait::waiter::{Woken, state};
 use crate::wait::watch::Watchers;
-use crate::waker::TaskWaker;
 
 /// A stream of the values, until the channel is closed and drained.
 ///
@@ -136,17 +135,9 @@ impl<T> Core<T> {
 /// ```
 #[must_use = "a stream does nothing unless polled"]
 pub struct IntoStream<T> {
-    rx: Receiver<T>,
-    /// Allocated as a `Box`, and kept as a pointer because other threads point to it. Its state is
-    /// `FINISHED` once the stream has ended.
-    waiter: NonNull<Waiter<T>>,
+    /// One receive for all values. It is finished once the stream has ended.
+    op: Pin<Box<Op<Receiver<T>, T, Receives>>>,
 }
-
-// SAFETY: the waiter is reached by other threads only under its channel's lock (I1, I3); it carries
-// a `T` and a waker from thread to thread.
-unsafe impl<T: Send> Send for IntoStream<T> {}
-// SAFETY: `&IntoStream` gives access to the channel and the waiter's atomic state.
-unsafe impl<T: Send> Sync for IntoStream<T> {}
 
 impl<T> UnwindSafe for IntoStream<T> {}
 impl<T> RefUnwindSafe for IntoStream<T> {}
@@ -154,8 +145,11 @@ impl<T> RefUnwindSafe for IntoStream<T> {}
 impl<T> IntoStream<T> {
     pub(super) fn new(mut rx: Receiver<T>) -> Self {
         rx.watch.end();
-        let waiter = Box::new(Waiter::new());
-        Self { rx, waiter: NonNull::from(Box::leak(waiter)) }
+        Self { op: Box::pin(Op::of(rx)) }
+    }
+
+    fn receiver(&self) -> &Receiver<T> {
+        self.op.home()
     }
 
     /// Waits for the next value; returns `None` when the channel is closed and drained.
@@ -190,25 +184,20 @@ impl<T> IntoStream<T> {
         Next { stream: self, site: Location::caller() }
     }
 
-    fn state(&self) -> u8 {
-        // SAFETY: the waiter lives as long as `self`.
-        unsafe { Waiter::state(self.waiter.as_ptr()) }
-    }
-
     /// Polls for the next value, on behalf of the call at `site`, if that is known.
     fn poll_at(
         &mut self,
         cx: &mut Context<'_>,
         site: Option<&'static Location<'static>>,
     ) -> Poll<Option<T>> {
-        let state = self.state();
+        let state = self.op.state();
         let spends = matches!(state, state::IDLE | state::FINISHED);
         if spends
             && !coop::poll_ready(
                 cx,
                 site,
                 Reason::ChanReceive,
-                self.rx.handle.core().map(|core| &core.object),
+                self.receiver().handle.core().map(|core| &core.object),
             )
         {
             return Poll::Pending;
@@ -217,90 +206,30 @@ impl<T> IntoStream<T> {
             coop::spend();
             return Poll::Ready(None);
         }
-        if self.rx.handle.core().is_none() {
+        if self.receiver().handle.core().is_none() {
             coop::park_at(cx, site, Reason::ChanReceiveNil);
             return Poll::Pending;
         }
-        let mut received = if state == state::IDLE { self.rx.try_recv() } else { self.settle() };
+        let mut received = if state == state::IDLE {
+            self.receiver().try_recv()
+        } else {
+            self.op.as_mut().settle()
+        };
         if let Err(TryRecvError::Empty) = received {
-            received = self.wait(cx);
+            received = self.op.as_mut().wait(cx);
         }
         match received {
             Err(TryRecvError::Empty) => {
                 coop::park_at(cx, site, Reason::ChanReceive);
                 return Poll::Pending;
             }
-            // SAFETY: the waiter is not queued, and its slot is empty.
-            Err(TryRecvError::Closed) => unsafe {
-                Waiter::set_state(self.waiter.as_ptr(), state::FINISHED)
-            },
+            Err(TryRecvError::Closed) => self.op.as_mut().finish(),
             Ok(_) => {}
         }
         if spends {
             coop::spend();
         }
         Poll::Ready(received.ok())
-    }
-
-    /// Returns the result if the queued waiter is complete, else `Empty`. After a value was
-    /// returned the waiter is idle.
-    fn settle(&self) -> Result<T, TryRecvError> {
-        let waiter = self.waiter.as_ptr();
-        match self.state() {
-            // SAFETY: a waiter that is DONE belongs to its owner, and holds a value.
-            state::DONE => unsafe {
-                Waiter::set_state(waiter, state::IDLE);
-                Ok(Waiter::take(waiter))
-            },
-            state::CLOSED => Err(TryRecvError::Closed),
-            _ => Err(TryRecvError::Empty),
-        }
-    }
-
-    /// Queues the waiter for the task of `cx`, or updates its waker if it is queued already. If
-    /// there is a value after all, returns that instead.
-    fn wait(&self, cx: &Context<'_>) -> Result<T, TryRecvError> {
-        let waiter = self.waiter.as_ptr();
-        let stays = !coop::is_passing(cx);
-        // Cloned outside the lock, because the clone may run foreign code. So may the drop.
-        let waker = TaskWaker::new(cx.waker());
-        let core = self.rx.handle.core().expect("a stream of a channel");
-        let (mut old, mut woken) = (None, Woken::NONE);
-        let held = core.lock.guard();
-        let received = match self.state() {
-            // SAFETY: the lock is held; an idle waiter is not queued. It does not move, and is
-            // dequeued by the drop (I5).
-            state::IDLE => match unsafe { core.until_ready(|| core.take(ptr::null())) } {
-                Attempt::Complete(value, sender) => {
-                    woken = sender;
-                    value.ok_or(TryRecvError::Closed)
-                }
-                Attempt::Closed => Err(TryRecvError::Closed),
-                Attempt::Blocked | Attempt::Unready => {
-                    if stays {
-                        // SAFETY: as above.
-                        woken = unsafe { core.enqueue(waiter, Owner::Lone(waker), Side::Receive) };
-                    }
-                    Err(TryRecvError::Empty)
-                }
-            },
-            state::QUEUED => {
-                old = if stays {
-                    let renew = |owner: &mut Owner| std::mem::replace(owner, Owner::Lone(waker));
-                    // SAFETY: the lock is held, and the waiter is queued.
-                    Some(unsafe { Waiter::with_owner(waiter, renew) })
-                } else {
-                    // SAFETY: the lock is held, and the waiter is this stream's.
-                    unsafe { core.dequeue(waiter, Side::Receive) }
-                };
-                Err(TryRecvError::Empty)
-            }
-            _ => self.settle(),
-        };
-        drop(held);
-        drop(old);
-        woken.wake();
-        received
     }
 }
 
@@ -312,7 +241,7 @@ impl<T> Stream for IntoStream<T> {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        match self.state() {
+        match self.op.state() {
             state::DONE => (1, None),
             state::CLOSED | state::FINISHED => (0, Some(0)),
             _ => (0, None),
@@ -320,34 +249,10 @@ impl<T> Stream for IntoStream<T> {
     }
 }
 
-impl<T> Drop for IntoStream<T> {
-    fn drop(&mut self) {
-        let waiter = self.waiter.as_ptr();
-        let core = self.rx.handle.core();
-        // The lock is released before the dequeued owner, and so its waker, is dropped.
-        drop(core.filter(|_| self.state() == state::QUEUED).map(|core| {
-            let held = core.lock.guard();
-            // SAFETY: the lock is held, and the waiter is this stream's.
-            (held, unsafe { core.dequeue(waiter, Side::Receive) })
-        }));
-        let done = core.filter(|_| self.state() == state::DONE);
-        let handed = done.map(|core| {
-            // SAFETY: a waiter that is DONE belongs to its owner, and holds a value from the
-            // channel.
-            unsafe { (core, Waiter::take(waiter), Waiter::number(waiter)) }
-        });
-        // SAFETY: the waiter is no longer queued, its slot is empty, and it came from a `Box`.
-        drop(unsafe { Box::from_raw(waiter) });
-        if let Some((core, value, number)) = handed {
-            core.give_back(value, number);
-        }
-    }
-}
-
 impl<T> fmt::Debug for IntoStream<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("IntoStream")
-            .field("channel", &self.rx.handle.core())
+            .field("channel", &self.receiver().handle.core())
             .finish_non_exhaustive()
     }
 }
