@@ -16,6 +16,7 @@ mod sleep_lock;
 mod tests;
 
 use std::ops::{Deref, DerefMut};
+use std::ptr;
 
 use crate::loom::{UnsafeCell, const_fn};
 
@@ -73,6 +74,26 @@ impl Drop for RawGuard<'_> {
     fn drop(&mut self) {
         // SAFETY: `RawLock::guard`, which made this guard, acquired the lock.
         unsafe { self.0.unlock() }
+    }
+}
+
+/// The proof that this thread holds some locks.
+#[derive(Clone, Copy, Debug)]
+pub struct HeldLocks<'a> {
+    /// Sorted by address.
+    locks: &'a [*const RawLock],
+}
+
+impl<'a> HeldLocks<'a> {
+    /// # Safety
+    ///
+    /// This thread holds the locks for `'a`. They are sorted by address.
+    pub(crate) unsafe fn new(locks: &'a [*const RawLock]) -> Self {
+        Self { locks }
+    }
+
+    pub(crate) fn contain(self, lock: &RawLock) -> bool {
+        self.locks.binary_search(&ptr::from_ref(lock)).is_ok()
     }
 }
 

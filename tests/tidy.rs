@@ -290,7 +290,6 @@ const UNSAFE: &[&str] = &[
     "wait/watch",
     "wait/queue",
     "wait/event",
-    "wait/case",
     "wait/acquire",
     "net/hyper",
     "timer/wheel",

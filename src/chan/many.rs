@@ -138,8 +138,8 @@ impl<T> Case for RecvMany<'_, T> {
 
     /// With `max` 0 the receive is ready whatever the state of the channel, so it is not treated as
     /// a channel operation.
-    fn raw(&self, private: Sealed) -> Option<&dyn ChannelCase> {
-        if self.max == 0 { None } else { self.first.raw(private) }
+    fn raw(self: Pin<&Self>, private: Sealed) -> Option<Pin<&dyn ChannelCase>> {
+        if self.max == 0 { None } else { self.project_ref().first.raw(private) }
     }
 
     fn drop_is_noop(&self, private: Sealed) -> bool {

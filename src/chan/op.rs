@@ -6,10 +6,10 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::mem::needs_drop;
+use std::mem::{self, needs_drop};
 use std::panic::Location;
 use std::pin::Pin;
-use std::ptr::{self, NonNull};
+use std::ptr;
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
@@ -18,10 +18,10 @@ use super::core::{Attempt, Core, Side};
 use super::error::{SendError, TryRecvError};
 use super::{Receiver, failed};
 use crate::coop::{self, Reason};
-use crate::lock::RawLock;
+use crate::lock::{HeldLocks, RawLock};
 use crate::loom::atomic::Ordering;
 use crate::wait::case::{Case, ChannelCase, OptionCase, Queued, Sealed, Unready, operation_case};
-use crate::wait::waiter::{Owner, Token, Waiter, Woken, state};
+use crate::wait::waiter::{OwnToken, Owner, Token, Waiter, Woken, state};
 use crate::waker::TaskWaker;
 
 /// Defines a public operation: an [`Op`] of one direction, with a name of its own.
@@ -527,22 +527,18 @@ impl<T, D: Direction<T>> Op<Call<'_, T>, T, D> {
 
     /// Does what [`ChannelCase::queue`] does. Also calls `queued`, under the lock, if the waiter
     /// was queued.
-    ///
-    /// # Safety
-    ///
-    /// As `queue`.
     #[inline(always)]
-    unsafe fn queue_and(&self, token: NonNull<Token>, queued: impl FnOnce()) -> Queued {
+    fn queue_and(self: Pin<&Self>, token: OwnToken, queued: impl FnOnce()) -> Queued {
         let (core, waiter) = (self.channel(), self.waiter_ptr());
         core.lock.lock();
-        if core.seems_ready(D::SIDE) {
+        if core.seems_ready(D::SIDE) || !self.is_unpolled() {
             // SAFETY: the lock is held.
             unsafe { core.lock.unlock() };
             return Queued::No;
         }
-        let owner = Owner::Select(token);
-        // SAFETY: the lock is held; the rest is passed on to the caller, as in `enqueue`.
-        let (is_first, woken) = unsafe { core.enqueue_unready(waiter, owner, D::SIDE) };
+        // SAFETY: the lock is held; an unpolled waiter is not queued; it is pinned, and this
+        // operation's drop removes it (I5).
+        let (is_first, woken) = unsafe { core.enqueue_unready(waiter, token.owner(), D::SIDE) };
         // SAFETY: as above, it has just been queued.
         unsafe { self.queued() };
         queued();
@@ -599,7 +595,7 @@ impl<T, D: Direction<T>> Op<Call<'_, T>, T, D> {
             if let Some(waker) = fresh.take() {
                 // SAFETY: the lock is held, and the waiter was queued alone, not by a `select!`.
                 let old = unsafe {
-                    Waiter::with_owner(waiter, |owner| std::mem::replace(owner, Owner::Lone(waker)))
+                    Waiter::with_owner(waiter, |owner| mem::replace(owner, Owner::Lone(waker)))
                 };
                 drop(held);
                 drop(old);
@@ -655,7 +651,7 @@ impl<T, D: Direction<T>> Case for Op<Call<'_, T>, T, D> {
     }
 
     #[inline(always)]
-    fn raw(&self, _: Sealed) -> Option<&dyn ChannelCase> {
+    fn raw(self: Pin<&Self>, _: Sealed) -> Option<Pin<&dyn ChannelCase>> {
         if self.home.core.is_some() { Some(self) } else { None }
     }
 
@@ -713,13 +709,13 @@ impl<T, D: Direction<T>> ChannelCase for Op<Call<'_, T>, T, D> {
         self.home.core.is_some_and(|core| core.seems_ready(D::SIDE))
     }
 
-    /// # Safety
-    ///
-    /// As documented in the trait.
     #[inline]
-    unsafe fn attempt(&self, own: *const Token) -> Result<Option<Woken>, Unready> {
+    fn attempt(&self, held: HeldLocks<'_>, own: *const Token) -> Result<Option<Woken>, Unready> {
         let (core, waiter) = (self.channel(), self.waiter_ptr());
-        // SAFETY: passed on to the caller.
+        assert!(held.contain(&core.lock), "the channel is locked");
+        let state = self.state();
+        assert!(state == state::IDLE || state::is_queued(state), "the operation is not complete");
+        // SAFETY: as just checked.
         let (state, value, woken) = match unsafe { self.attempt_now(core, own) } {
             Attempt::Complete(value, woken) => (state::DONE, value, woken),
             Attempt::Closed => (state::CLOSED, None, Woken::NONE),
@@ -742,20 +738,21 @@ impl<T, D: Direction<T>> ChannelCase for Op<Call<'_, T>, T, D> {
         self.channel().maintain();
     }
 
-    unsafe fn enqueue(&self, token: NonNull<Token>) -> Woken {
-        // SAFETY: passed on to the caller; I5 holds because of the drops of `Selecting` and of this
-        // operation.
+    fn enqueue(self: Pin<&Self>, held: HeldLocks<'_>, token: OwnToken) -> Woken {
+        let core = self.channel();
+        assert!(held.contain(&core.lock) && self.is_unpolled(), "locked, and in no queue");
+        // SAFETY: the lock is held; the waiter is not queued; it is pinned, and this operation's
+        // drop removes it (I5).
         unsafe {
-            let woken = self.channel().enqueue(self.waiter_ptr(), Owner::Select(token), D::SIDE);
+            let woken = core.enqueue(self.waiter_ptr(), token.owner(), D::SIDE);
             self.queued();
             woken
         }
     }
 
     #[inline(never)]
-    unsafe fn queue(&self, token: NonNull<Token>) -> Queued {
-        // SAFETY: passed on to the caller.
-        unsafe { self.queue_and(token, || ()) }
+    fn queue(self: Pin<&Self>, token: OwnToken) -> Queued {
+        self.queue_and(token, || ())
     }
 
     fn renotify(&self, cx: &Context<'_>) {
@@ -768,9 +765,10 @@ impl<T, D: Direction<T>> ChannelCase for Op<Call<'_, T>, T, D> {
     fn dequeue(&self) {
         let core = self.channel();
         let _held = core.lock.guard();
-        // SAFETY: the lock is held. The owner of a case is its `select!`'s token, so no waker is
-        // dropped under the lock.
-        unsafe { core.dequeue(self.waiter_ptr(), D::SIDE) };
+        // SAFETY: the lock is held, and the waiter is this operation's.
+        let owner = unsafe { core.dequeue(self.waiter_ptr(), D::SIDE) };
+        // The owner of a case is its `select!`'s token, which needs no drop.
+        mem::forget(owner);
     }
 }
 
@@ -820,7 +818,7 @@ impl<T> Op<Receiver<T>, T, Receives> {
             },
             state::QUEUED => {
                 old = if stays {
-                    let renew = |owner: &mut Owner| std::mem::replace(owner, Owner::Lone(waker));
+                    let renew = |owner: &mut Owner| mem::replace(owner, Owner::Lone(waker));
                     // SAFETY: the lock is held, and the waiter is queued.
                     Some(unsafe { Waiter::with_owner(waiter, renew) })
                 } else {
@@ -854,9 +852,14 @@ impl<T> Op<Receiver<T>, T, Receives> {
 struct SomeOp<'a, T>(Op<Call<'a, T>, T, Receives>);
 
 impl<'a, T> SomeOp<'a, T> {
-    fn of<'b>(op: &'b Op<Call<'a, T>, T, Receives>) -> &'b Self {
-        // SAFETY: `SomeOp` is a transparent wrapper.
-        unsafe { &*ptr::from_ref(op).cast() }
+    fn of<'b>(op: Pin<&'b Op<Call<'a, T>, T, Receives>>) -> Pin<&'b Self> {
+        // SAFETY: `SomeOp` is a transparent wrapper, and its operation is pinned with it.
+        unsafe { op.map_unchecked(|op| &*ptr::from_ref(op).cast()) }
+    }
+
+    fn op(self: Pin<&Self>) -> Pin<&Op<Call<'a, T>, T, Receives>> {
+        // SAFETY: the operation is pinned with `self`.
+        unsafe { self.map_unchecked(|this| &this.0) }
     }
 }
 
@@ -890,15 +893,11 @@ impl<T> ChannelCase for SomeOp<'_, T> {
         self.state() == state::CLOSED
     }
 
-    /// # Safety
-    ///
-    /// As documented in the trait.
-    unsafe fn attempt(&self, own: *const Token) -> Result<Option<Woken>, Unready> {
+    fn attempt(&self, held: HeldLocks<'_>, own: *const Token) -> Result<Option<Woken>, Unready> {
         if self.is_off() {
             return Ok(None);
         }
-        // SAFETY: passed on to the caller; the operation is not complete.
-        let woken = unsafe { self.0.attempt(own) }?;
+        let woken = self.0.attempt(held, own)?;
         Ok(woken.filter(|_| !self.is_off()))
     }
 
@@ -906,22 +905,20 @@ impl<T> ChannelCase for SomeOp<'_, T> {
         self.0.maintain();
     }
 
-    unsafe fn enqueue(&self, token: NonNull<Token>) -> Woken {
-        // SAFETY: passed on to the caller; the waiter is queued, and the lock is held.
-        unsafe {
-            let woken = self.0.enqueue(token);
-            Waiter::queued_as(self.0.waiter_ptr(), state::QUEUED_SOME);
-            woken
-        }
+    fn enqueue(self: Pin<&Self>, held: HeldLocks<'_>, token: OwnToken) -> Woken {
+        let woken = self.op().enqueue(held, token);
+        // SAFETY: the waiter has just been queued, and the lock is held.
+        unsafe { Waiter::queued_as(self.0.waiter_ptr(), state::QUEUED_SOME) };
+        woken
     }
 
     #[inline(never)]
-    unsafe fn queue(&self, token: NonNull<Token>) -> Queued {
-        // SAFETY: passed on to the caller. When the closure is called, the waiter is queued and the
-        // lock is held.
-        unsafe {
-            self.0.queue_and(token, || Waiter::queued_as(self.0.waiter_ptr(), state::QUEUED_SOME))
-        }
+    fn queue(self: Pin<&Self>, token: OwnToken) -> Queued {
+        let waiter = self.0.waiter_ptr();
+        self.op().queue_and(token, || {
+            // SAFETY: the waiter has just been queued, and the lock is held.
+            unsafe { Waiter::queued_as(waiter, state::QUEUED_SOME) }
+        })
     }
 
     fn renotify(&self, _: &Context<'_>) {}
@@ -934,8 +931,9 @@ impl<T> ChannelCase for SomeOp<'_, T> {
 impl<T> OptionCase for Receiving<'_, T> {
     type Value = T;
 
-    fn raw_some(&self, _: Sealed) -> Option<&dyn ChannelCase> {
-        if self.op.home.core.is_some() { Some(SomeOp::of(&self.op)) } else { None }
+    fn raw_some(self: Pin<&Self>, _: Sealed) -> Option<Pin<&dyn ChannelCase>> {
+        let op = self.project_ref().op;
+        if op.home.core.is_some() { Some(SomeOp::of(op)) } else { None }
     }
 
     fn poll_some(self: Pin<&mut Self>, cx: &mut Context<'_>, _: Sealed) -> Poll<Option<T>> {

@@ -239,8 +239,8 @@ impl<'a, T> Case for Reserving<'a, T> {
         polled.map(|is_reserved| self.output(is_reserved))
     }
 
-    fn raw(&self, private: Sealed) -> Option<&dyn ChannelCase> {
-        self.op.raw(private)
+    fn raw(self: Pin<&Self>, private: Sealed) -> Option<Pin<&dyn ChannelCase>> {
+        self.project_ref().op.raw(private)
     }
 
     fn drop_is_noop(&self, private: Sealed) -> bool {

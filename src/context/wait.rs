@@ -249,7 +249,8 @@ impl<T> Case for Sending<'_, T> {
     type Output = Result<(), ContextSendError<T>>;
 
     fn poll_case(mut self: Pin<&mut Self>, cx: &mut Cx<'_>) -> Poll<Self::Output> {
-        if !self.run.future.raw(Sealed::TOKEN).is_some_and(ChannelCase::is_unpolled) {
+        let raw = self.as_ref().raw(Sealed::TOKEN);
+        if !raw.is_some_and(|raw| raw.is_unpolled()) {
             return coop::without_note(|| self.poll(cx));
         }
         if self.run.done.err().is_some() {
@@ -264,8 +265,8 @@ impl<T> Case for Sending<'_, T> {
         limit.map(|()| self.limited(Sealed::TOKEN))
     }
 
-    fn raw(&self, private: Sealed) -> Option<&dyn ChannelCase> {
-        self.run.future.raw(private)
+    fn raw(self: Pin<&Self>, private: Sealed) -> Option<Pin<&dyn ChannelCase>> {
+        self.project_ref().run.project_ref().future.raw(private)
     }
 
     fn won(self: Pin<&mut Self>) -> Self::Output {

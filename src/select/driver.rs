@@ -4,16 +4,16 @@ use std::marker::PhantomPinned;
 use std::mem::ManuallyDrop;
 use std::panic::Location;
 use std::pin::{Pin, pin};
-use std::ptr::{self, NonNull};
+use std::ptr;
 use std::task::{Context, Poll};
 
 use super::list::{Cases, Role};
 use crate::coop::{self, Reason};
-use crate::lock::RawLock;
+use crate::lock::{HeldLocks, RawLock};
 use crate::loom;
 use crate::random;
 use crate::wait::case::{ChannelCase, Queued, Unready};
-use crate::wait::waiter::{Token, Woken, state};
+use crate::wait::waiter::{OwnToken, Token, Woken, state};
 use crate::waker::TaskWaker;
 
 /// A select in progress.
@@ -182,9 +182,15 @@ impl<C: Cases> Selecting<C> {
         unsafe { Pin::new_unchecked(&mut *self.cases) }
     }
 
+    #[inline(always)]
+    fn own_token(&self) -> OwnToken {
+        // SAFETY: the token is pinned with `self`, whose drop removes the cases from their queues.
+        unsafe { OwnToken::new(&self.token) }
+    }
+
     /// Calls `f` for each channel operation, with its number.
     #[inline(always)]
-    fn each_channel(&mut self, mut f: impl FnMut(usize, &dyn ChannelCase)) {
+    fn each_channel(&mut self, mut f: impl FnMut(usize, Pin<&dyn ChannelCase>)) {
         self.cases().each(0, &mut |index, role, raw| {
             if let (Role::Channel, Some(raw)) = (*role, raw) {
                 f(index, raw);
@@ -221,7 +227,7 @@ impl<C: Cases> Selecting<C> {
         if count > MANY && !self.biased {
             let index = random::below(count);
             let raw = self.cases().raw(index).filter(|raw| raw.is_unpolled());
-            if raw.is_none_or(ChannelCase::seems_ready) {
+            if raw.is_none_or(|raw| raw.seems_ready()) {
                 let polled = self.cases().poll_case(index, cx);
                 if polled.is_ready() {
                     self.finish();
@@ -278,7 +284,7 @@ impl<C: Cases> Selecting<C> {
     fn count_on(&mut self) -> u32 {
         let (mut channel_cases, mut other_cases) = (0, 0);
         self.cases().each(0, &mut |_, role, raw| match *role {
-            Role::Channel if raw.is_some_and(ChannelCase::is_off) => *role = Role::Off,
+            Role::Channel if raw.is_some_and(|raw| raw.is_off()) => *role = Role::Off,
             Role::Channel => channel_cases += 1,
             Role::Other => other_cases += 1,
             Role::Off => {}
@@ -325,32 +331,36 @@ impl<C: Cases> Selecting<C> {
     }
 
     /// Calls `f` with all channels locked, each once, in the order of the locks' addresses. `f`
-    /// gets an empty set with room for the cases, because nothing may be allocated under locks. If
-    /// a channel is unready, it is maintained and `f` is called again.
+    /// gets the locks, and an empty set with room for the cases, because nothing may be allocated
+    /// under locks. If a channel is unready, it is maintained and `f` is called again.
     #[inline(always)]
     fn with_locks<R>(
         &mut self,
-        mut f: impl FnMut(&mut Self, &mut Candidates) -> Result<R, UnreadyCase>,
+        mut f: impl FnMut(&mut Self, HeldLocks<'_>, &mut Candidates) -> Result<R, UnreadyCase>,
     ) -> R {
         loop {
             match self.with_locks_once(&mut f) {
                 Ok(result) => return result,
                 Err(UnreadyCase(index)) => {
-                    self.cases().raw(index).into_iter().for_each(ChannelCase::maintain)
+                    self.cases().raw(index).into_iter().for_each(|raw| raw.maintain())
                 }
             }
         }
     }
 
     #[inline(always)]
-    fn with_locks_once<R>(&mut self, f: impl FnOnce(&mut Self, &mut Candidates) -> R) -> R {
+    fn with_locks_once<R>(
+        &mut self,
+        f: impl FnOnce(&mut Self, HeldLocks<'_>, &mut Candidates) -> R,
+    ) -> R {
         let mut candidates = Candidates::new(self.biased, self.cases.count());
         let (mut few, mut many) = ([ptr::null(); FEW], Vec::new());
         let locks = self.sorted_locks(&mut few, &mut many);
         // SAFETY: a channel lives as long as an operation on it, and the operations live as long as
         // this select.
         let held = unsafe { lock_each_once(locks) };
-        let result = f(self, &mut candidates);
+        // SAFETY: the locks are held during the call.
+        let result = f(self, unsafe { HeldLocks::new(held) }, &mut candidates);
         for &lock in held {
             // SAFETY: as above; the lock was acquired above.
             unsafe { (*lock).unlock() };
@@ -382,6 +392,7 @@ impl<C: Cases> Selecting<C> {
     #[inline(always)]
     fn attempt(
         &mut self,
+        held: HeldLocks<'_>,
         candidates: &mut Candidates,
     ) -> Result<Option<(usize, Woken)>, UnreadyCase> {
         self.each_channel(|index, raw| {
@@ -392,8 +403,7 @@ impl<C: Cases> Selecting<C> {
         while let Some(index) = candidates.draw() {
             let own = &raw const self.token;
             let raw = self.cases().raw(index).expect("only channel operations are pushed");
-            // SAFETY: all locks are held, and no case has won yet.
-            match unsafe { raw.attempt(own) } {
+            match raw.attempt(held, own) {
                 Ok(Some(woken)) => return Ok(Some((index, woken))),
                 Ok(None) => {}
                 Err(Unready) => return Err(UnreadyCase(index)),
@@ -409,7 +419,11 @@ impl<C: Cases> Selecting<C> {
     /// always wins.
     #[cold]
     #[inline(never)]
-    fn each_drawn(&mut self, candidates: &mut Candidates, f: &mut dyn FnMut(&dyn ChannelCase)) {
+    fn each_drawn(
+        &mut self,
+        candidates: &mut Candidates,
+        f: &mut dyn FnMut(Pin<&dyn ChannelCase>),
+    ) {
         self.each_channel(|index, _| candidates.push(index));
         while let Some(index) = candidates.draw() {
             f(self.cases().raw(index).expect("only channel operations are pushed"));
@@ -501,13 +515,11 @@ impl<C: Cases> Selecting<C> {
     #[inline(always)]
     fn queue_each(&mut self) -> bool {
         self.stage = Stage::Parked;
-        let token = NonNull::from(&self.token);
+        let token = self.own_token();
         let (mut ready, mut crowded) = (false, false);
         self.each_channel(|_, raw| {
             if !ready {
-                // SAFETY: the case was unpolled in `try_each`. It is pinned with `self`, like the
-                // token, and `drop` removes it.
-                match unsafe { raw.queue(token) } {
+                match raw.queue(token) {
                     Queued::First => {}
                     Queued::Behind => crowded = true,
                     Queued::No => ready = true,
@@ -540,13 +552,12 @@ impl<C: Cases> Selecting<C> {
         self.stage = Stage::First;
         // Allocated outside the locks. Each case adds at most one.
         let mut watchers = Vec::with_capacity(self.channel_cases as usize);
-        let found = self.with_locks(|this, candidates| {
-            let found = this.attempt(candidates)?;
+        let found = self.with_locks(|this, held, candidates| {
+            let found = this.attempt(held, candidates)?;
             if found.is_none() && !this.recount() {
-                let token = NonNull::from(&this.token);
+                let token = this.own_token();
                 this.each_drawn(candidates, &mut |raw| {
-                    // SAFETY: all locks are held; as in `queue_each`.
-                    add(&mut watchers, unsafe { raw.enqueue(token) })
+                    add(&mut watchers, raw.enqueue(held, token));
                 });
                 this.stage = Stage::Parked;
             }
@@ -601,7 +612,7 @@ impl<C: Cases> Selecting<C> {
     #[cold]
     #[inline(never)]
     fn prefer_earlier(&mut self, winner: usize, cx: &mut Context<'_>) -> Poll<C::Output> {
-        if !self.cases().raw(winner).is_some_and(ChannelCase::can_be_undone) {
+        if !self.cases().raw(winner).is_some_and(|raw| raw.can_be_undone()) {
             return Poll::Ready(self.won(winner));
         }
         for (index, role) in self.roles().into_iter().take(winner).enumerate() {
@@ -627,7 +638,7 @@ impl<C: Cases> Selecting<C> {
     #[cold]
     #[inline(never)]
     fn is_off(&mut self, index: usize) -> bool {
-        self.cases().raw(index).is_some_and(ChannelCase::is_off)
+        self.cases().raw(index).is_some_and(|raw| raw.is_off())
     }
 
     /// Polls the other cases, after a wake that did not come from a channel. Returns `None` if a
@@ -687,8 +698,8 @@ impl<C: Cases> Selecting<C> {
         }
         // An offer was missed while the token was busy.
         let mut all_off = false;
-        let found = self.with_locks(|this, candidates| {
-            let found = this.attempt(candidates)?;
+        let found = self.with_locks(|this, held, candidates| {
+            let found = this.attempt(held, candidates)?;
             if found.is_some() {
                 this.token.end();
             } else {
@@ -763,12 +774,6 @@ impl<C: Cases> Drop for Selecting<C> {
         self.drop_cases();
     }
 }
-
-// SAFETY: the token is atomic, and only the owner or the claimer accesses its waker (I4); the cases
-// are `Send`.
-unsafe impl<C: Cases + Send> Send for Selecting<C> {}
-// SAFETY: a shared `Selecting` gives no access to its cases or its waker.
-unsafe impl<C: Cases + Sync> Sync for Selecting<C> {}
 
 #[cfg(all(test, not(gopark_loom)))]
 mod tests;

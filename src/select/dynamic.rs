@@ -46,14 +46,17 @@ pub struct Select<'a, R> {
     or_else: Option<BoxedArm<'a, R>>,
 }
 
+/// A function that looks at the role and the channel operation of a case.
+type Looker<'f> = dyn FnMut(&mut Role, Option<Pin<&dyn ChannelCase>>) + 'f;
+
 type BoxedArm<'a, R> = Pin<Box<dyn Arm<R> + Send + 'a>>;
 
 /// A case with its closure.
 #[doc(hidden)]
 pub trait Arm<R> {
-    fn look(self: Pin<&mut Self>, f: &mut dyn FnMut(&mut Role, Option<&dyn ChannelCase>));
+    fn look(self: Pin<&mut Self>, f: &mut Looker<'_>);
 
-    fn raw(self: Pin<&mut Self>) -> Option<&dyn ChannelCase>;
+    fn raw(self: Pin<&mut Self>) -> Option<Pin<&dyn ChannelCase>>;
 
     /// Polls the case, and keeps its result.
     fn poll_arm(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()>;
@@ -80,11 +83,11 @@ pin_project! {
 }
 
 impl<L: Cases, F: FnOnce(L::Output) -> R, R> Arm<R> for ArmOf<L, F> {
-    fn look(self: Pin<&mut Self>, f: &mut dyn FnMut(&mut Role, Option<&dyn ChannelCase>)) {
+    fn look(self: Pin<&mut Self>, f: &mut Looker<'_>) {
         self.project().case.each(0, &mut |_, role, raw| f(role, raw));
     }
 
-    fn raw(self: Pin<&mut Self>) -> Option<&dyn ChannelCase> {
+    fn raw(self: Pin<&mut Self>) -> Option<Pin<&dyn ChannelCase>> {
         self.project().case.raw(0)
     }
 
@@ -399,7 +402,7 @@ impl<'a, R> Cases for Select<'a, R> {
     fn each(
         mut self: Pin<&mut Self>,
         first: usize,
-        f: &mut impl FnMut(usize, &mut Role, Option<&dyn ChannelCase>),
+        f: &mut impl FnMut(usize, &mut Role, Option<Pin<&dyn ChannelCase>>),
     ) {
         for (index, arm) in self.cases.iter_mut().enumerate() {
             arm.as_mut().look(&mut |role, raw| f(first + index, role, raw));
@@ -414,7 +417,7 @@ impl<'a, R> Cases for Select<'a, R> {
         self.cases[index].as_mut().poll_arm(cx).map(|()| self.cases.swap_remove(index))
     }
 
-    fn raw(self: Pin<&mut Self>, index: usize) -> Option<&dyn ChannelCase> {
+    fn raw(self: Pin<&mut Self>, index: usize) -> Option<Pin<&dyn ChannelCase>> {
         self.get_mut().cases[index].as_mut().raw()
     }
 

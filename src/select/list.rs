@@ -20,13 +20,13 @@ pub trait Cases {
     fn each(
         self: Pin<&mut Self>,
         first: usize,
-        f: &mut impl FnMut(usize, &mut Role, Option<&dyn ChannelCase>),
+        f: &mut impl FnMut(usize, &mut Role, Option<Pin<&dyn ChannelCase>>),
     );
 
     /// Polls case `index`, unless it is switched off.
     fn poll_case(self: Pin<&mut Self>, index: usize, cx: &mut Context<'_>) -> Poll<Self::Output>;
 
-    fn raw(self: Pin<&mut Self>, index: usize) -> Option<&dyn ChannelCase>;
+    fn raw(self: Pin<&mut Self>, index: usize) -> Option<Pin<&dyn ChannelCase>>;
 
     /// Takes the output of case `index`, a channel operation that won.
     fn won(self: Pin<&mut Self>, index: usize) -> Self::Output;
@@ -69,7 +69,7 @@ pub trait Cases {
 }
 
 /// A function that [`Cases::each`] calls for each case.
-type Visitor<'a> = dyn FnMut(usize, &mut Role, Option<&dyn ChannelCase>) + 'a;
+type Visitor<'a> = dyn FnMut(usize, &mut Role, Option<Pin<&dyn ChannelCase>>) + 'a;
 
 /// How a select treats a case.
 #[doc(hidden)]
@@ -172,10 +172,10 @@ impl<C: Case> Cases for One<C> {
     fn each(
         self: Pin<&mut Self>,
         first: usize,
-        f: &mut impl FnMut(usize, &mut Role, Option<&dyn ChannelCase>),
+        f: &mut impl FnMut(usize, &mut Role, Option<Pin<&dyn ChannelCase>>),
     ) {
         let this = self.project();
-        f(first, this.role, this.case.raw(Sealed::TOKEN));
+        f(first, this.role, this.case.into_ref().raw(Sealed::TOKEN));
     }
 
     #[inline(always)]
@@ -185,8 +185,8 @@ impl<C: Case> Cases for One<C> {
     }
 
     #[inline(always)]
-    fn raw(self: Pin<&mut Self>, _: usize) -> Option<&dyn ChannelCase> {
-        self.project().case.into_ref().get_ref().raw(Sealed::TOKEN)
+    fn raw(self: Pin<&mut Self>, _: usize) -> Option<Pin<&dyn ChannelCase>> {
+        self.project().case.into_ref().raw(Sealed::TOKEN)
     }
 
     #[inline(always)]
@@ -237,10 +237,10 @@ impl<C: OptionCase> Cases for OneSome<C> {
     fn each(
         self: Pin<&mut Self>,
         first: usize,
-        f: &mut impl FnMut(usize, &mut Role, Option<&dyn ChannelCase>),
+        f: &mut impl FnMut(usize, &mut Role, Option<Pin<&dyn ChannelCase>>),
     ) {
         let this = self.project();
-        f(first, this.role, this.case.raw_some(Sealed::TOKEN));
+        f(first, this.role, this.case.into_ref().raw_some(Sealed::TOKEN));
     }
 
     #[inline(always)]
@@ -260,8 +260,8 @@ impl<C: OptionCase> Cases for OneSome<C> {
     }
 
     #[inline(always)]
-    fn raw(self: Pin<&mut Self>, _: usize) -> Option<&dyn ChannelCase> {
-        self.project().case.into_ref().get_ref().raw_some(Sealed::TOKEN)
+    fn raw(self: Pin<&mut Self>, _: usize) -> Option<Pin<&dyn ChannelCase>> {
+        self.project().case.into_ref().raw_some(Sealed::TOKEN)
     }
 
     #[inline(always)]
@@ -304,7 +304,7 @@ impl<A: Cases, B: Cases> Cases for Both<A, B> {
     fn each(
         self: Pin<&mut Self>,
         first: usize,
-        f: &mut impl FnMut(usize, &mut Role, Option<&dyn ChannelCase>),
+        f: &mut impl FnMut(usize, &mut Role, Option<Pin<&dyn ChannelCase>>),
     ) {
         let this = self.project();
         let rest = first + this.first.count();
@@ -331,7 +331,7 @@ impl<A: Cases, B: Cases> Cases for Both<A, B> {
     }
 
     #[inline(always)]
-    fn raw(self: Pin<&mut Self>, index: usize) -> Option<&dyn ChannelCase> {
+    fn raw(self: Pin<&mut Self>, index: usize) -> Option<Pin<&dyn ChannelCase>> {
         let this = self.project();
         let count = this.first.count();
         if index < count { this.first.raw(index) } else { this.rest.raw(index - count) }
@@ -424,7 +424,7 @@ impl<C: Cases> Cases for Group<C> {
     fn each(
         self: Pin<&mut Self>,
         first: usize,
-        f: &mut impl FnMut(usize, &mut Role, Option<&dyn ChannelCase>),
+        f: &mut impl FnMut(usize, &mut Role, Option<Pin<&dyn ChannelCase>>),
     ) {
         self.each_by_call(first, f);
     }
@@ -435,7 +435,7 @@ impl<C: Cases> Cases for Group<C> {
     }
 
     #[inline(never)]
-    fn raw(self: Pin<&mut Self>, index: usize) -> Option<&dyn ChannelCase> {
+    fn raw(self: Pin<&mut Self>, index: usize) -> Option<Pin<&dyn ChannelCase>> {
         self.project().cases.raw(index)
     }
 
@@ -483,7 +483,7 @@ impl Cases for Else {
     fn each(
         self: Pin<&mut Self>,
         _: usize,
-        _: &mut impl FnMut(usize, &mut Role, Option<&dyn ChannelCase>),
+        _: &mut impl FnMut(usize, &mut Role, Option<Pin<&dyn ChannelCase>>),
     ) {
     }
 
@@ -491,7 +491,7 @@ impl Cases for Else {
         unreachable!("a list without cases")
     }
 
-    fn raw(self: Pin<&mut Self>, _: usize) -> Option<&dyn ChannelCase> {
+    fn raw(self: Pin<&mut Self>, _: usize) -> Option<Pin<&dyn ChannelCase>> {
         unreachable!("a list without cases")
     }
 
@@ -529,7 +529,7 @@ impl Cases for Nil {
     fn each(
         self: Pin<&mut Self>,
         _: usize,
-        _: &mut impl FnMut(usize, &mut Role, Option<&dyn ChannelCase>),
+        _: &mut impl FnMut(usize, &mut Role, Option<Pin<&dyn ChannelCase>>),
     ) {
     }
 
@@ -537,7 +537,7 @@ impl Cases for Nil {
         unreachable!("a list without cases")
     }
 
-    fn raw(self: Pin<&mut Self>, _: usize) -> Option<&dyn ChannelCase> {
+    fn raw(self: Pin<&mut Self>, _: usize) -> Option<Pin<&dyn ChannelCase>> {
         unreachable!("a list without cases")
     }
 

@@ -127,7 +127,8 @@ impl<T> Case for SendTimeout<'_, T> {
     type Output = Result<(), SendTimeoutError<T>>;
 
     fn poll_case(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if !self.sending.raw(Sealed::TOKEN).is_some_and(ChannelCase::is_unpolled) {
+        let raw = self.as_ref().raw(Sealed::TOKEN);
+        if !raw.is_some_and(|raw| raw.is_unpolled()) {
             return coop::without_note(|| self.poll(cx));
         }
         if let Poll::Ready(sent) = self.as_mut().project().sending.poll_case(cx) {
@@ -137,8 +138,8 @@ impl<T> Case for SendTimeout<'_, T> {
         limit.map(|()| self.limited(Sealed::TOKEN))
     }
 
-    fn raw(&self, private: Sealed) -> Option<&dyn ChannelCase> {
-        self.sending.raw(private)
+    fn raw(self: Pin<&Self>, private: Sealed) -> Option<Pin<&dyn ChannelCase>> {
+        self.project_ref().sending.raw(private)
     }
 
     fn won(self: Pin<&mut Self>) -> Self::Output {

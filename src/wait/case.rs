@@ -1,14 +1,13 @@
 //! The cases of a `select!`.
 
 use std::pin::Pin;
-use std::ptr::NonNull;
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
 use crate::coop;
-use crate::lock::RawLock;
-use crate::wait::waiter::{Token, Woken, state};
+use crate::lock::{HeldLocks, RawLock};
+use crate::wait::waiter::{OwnToken, Token, Woken, state};
 
 /// A case of a [`select!`](crate::select!): every wait of this crate is one, and [`fut`] makes one
 /// from any other future.
@@ -46,7 +45,7 @@ pub trait Case {
     /// operation.
     #[doc(hidden)]
     #[inline]
-    fn raw(&self, _: Sealed) -> Option<&dyn ChannelCase> {
+    fn raw(self: Pin<&Self>, _: Sealed) -> Option<Pin<&dyn ChannelCase>> {
         None
     }
 
@@ -132,7 +131,7 @@ pub trait OptionCase: Case<Output = Option<Self::Value>> {
 
     /// Like [`Case::raw`]: the same operation, in a form that can go off.
     #[doc(hidden)]
-    fn raw_some(&self, _: Sealed) -> Option<&dyn ChannelCase>;
+    fn raw_some(self: Pin<&Self>, _: Sealed) -> Option<Pin<&dyn ChannelCase>>;
 
     /// Like [`Case::poll_case`].
     #[doc(hidden)]
@@ -152,9 +151,9 @@ macro_rules! option_case {
             type Value = $value;
 
             fn raw_some(
-                &self,
+                self: ::std::pin::Pin<&Self>,
                 _: $crate::wait::case::Sealed,
-            ) -> Option<&dyn $crate::wait::case::ChannelCase> {
+            ) -> Option<::std::pin::Pin<&dyn $crate::wait::case::ChannelCase>> {
                 None
             }
         }
@@ -215,28 +214,23 @@ pub trait ChannelCase {
     ///
     /// [`Unready`]: nothing was done, and [`maintain`](Self::maintain) must be called first.
     ///
-    /// # Safety
+    /// # Panics
     ///
-    /// The lock is held, and the operation is not complete.
-    unsafe fn attempt(&self, own: *const Token) -> Result<Option<Woken>, Unready>;
+    /// If the lock is not among those that are held, or the operation is complete.
+    fn attempt(&self, held: HeldLocks<'_>, own: *const Token) -> Result<Option<Woken>, Unready>;
 
     /// Makes the channel ready for the operation. The lock must not be held.
     fn maintain(&self);
 
     /// Queues the operation.
     ///
-    /// # Safety
+    /// # Panics
     ///
-    /// The lock is held, the operation is unpolled and pinned, and `token` outlives the operation's
-    /// time in the queue.
-    unsafe fn enqueue(&self, token: NonNull<Token>) -> Woken;
+    /// If the lock is not among those that are held, or the operation is not unpolled.
+    fn enqueue(self: Pin<&Self>, held: HeldLocks<'_>, token: OwnToken) -> Woken;
 
-    /// Queues the operation, unless it may be ready.
-    ///
-    /// # Safety
-    ///
-    /// As [`enqueue`](Self::enqueue), except that the lock must not be held.
-    unsafe fn queue(&self, token: NonNull<Token>) -> Queued;
+    /// Queues the operation, unless it may be ready. The lock must not be held.
+    fn queue(self: Pin<&Self>, token: OwnToken) -> Queued;
 
     /// Wakes the streams again if the operation is a send: a stream that was woken when the send
     /// was queued may have found its select busy. Does not wake the streams of the task of `cx`,
@@ -256,7 +250,7 @@ pub enum Queued {
     First,
     /// The operation is behind another one.
     Behind,
-    /// The operation was not queued, because it may be ready.
+    /// The operation was not queued, because it may be ready, or is not unpolled.
     No,
 }
 
@@ -307,10 +301,10 @@ macro_rules! operation_case {
 
             #[inline]
             fn raw(
-                &self,
+                self: Pin<&Self>,
                 private: $crate::wait::case::Sealed,
-            ) -> Option<&dyn $crate::wait::case::ChannelCase> {
-                self.$op.raw(private)
+            ) -> Option<Pin<&dyn $crate::wait::case::ChannelCase>> {
+                self.project_ref().$op.raw(private)
             }
 
             #[inline(always)]
@@ -365,39 +359,40 @@ pub fn fut<F: Future>(future: F) -> Fut<F> {
     Fut { future }
 }
 
-/// A case made from any future by [`fut`].
-///
-/// # Examples
-///
-/// ```
-/// use std::pin::pin;
-///
-/// use gopark::select::fut;
-/// use gopark::{chan, select};
-///
-/// gopark::block_on(async {
-///     let (tx, rx) = chan::unbuffered();
-///     let mut work = pin!(fut(async { tx.send("half").await.map(|()| "all") }));
-///     select! {
-///         progress = rx.recv() => assert_eq!(progress, Some("half")),
-///         _ = work.as_mut() => unreachable!("no one has received"),
-///     }
-///     select! { result = work.as_mut() => assert_eq!(result, Ok("all")) }
-/// });
-/// ```
-#[derive(Debug)]
-#[must_use = "a case does nothing unless selected"]
-pub struct Fut<F> {
-    future: F,
+pin_project! {
+    /// A case made from any future by [`fut`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::pin::pin;
+    ///
+    /// use gopark::select::fut;
+    /// use gopark::{chan, select};
+    ///
+    /// gopark::block_on(async {
+    ///     let (tx, rx) = chan::unbuffered();
+    ///     let mut work = pin!(fut(async { tx.send("half").await.map(|()| "all") }));
+    ///     select! {
+    ///         progress = rx.recv() => assert_eq!(progress, Some("half")),
+    ///         _ = work.as_mut() => unreachable!("no one has received"),
+    ///     }
+    ///     select! { result = work.as_mut() => assert_eq!(result, Ok("all")) }
+    /// });
+    /// ```
+    #[derive(Debug)]
+    #[must_use = "a case does nothing unless selected"]
+    pub struct Fut<F> {
+        #[pin]
+        future: F,
+    }
 }
 
 impl<F: Future> Case for Fut<F> {
     type Output = F::Output;
 
     fn poll_case(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        // SAFETY: `future` is pinned with `self`.
-        let future = unsafe { self.map_unchecked_mut(|this| &mut this.future) };
-        coop::without_note(|| future.poll(cx))
+        coop::without_note(|| self.project().future.poll(cx))
     }
 }
 
@@ -440,8 +435,8 @@ impl<C: Case + Unpin + ?Sized> Case for &mut C {
         Pin::new(&mut **self).poll_case(cx)
     }
 
-    fn raw(&self, private: Sealed) -> Option<&dyn ChannelCase> {
-        (**self).raw(private)
+    fn raw(self: Pin<&Self>, private: Sealed) -> Option<Pin<&dyn ChannelCase>> {
+        Pin::new(&**self.get_ref()).raw(private)
     }
 
     fn drop_is_noop(&self, _: Sealed) -> bool {
@@ -468,8 +463,8 @@ impl<C: Case + Unpin + ?Sized> Case for &mut C {
 impl<C: OptionCase + Unpin + ?Sized> OptionCase for &mut C {
     type Value = C::Value;
 
-    fn raw_some(&self, private: Sealed) -> Option<&dyn ChannelCase> {
-        (**self).raw_some(private)
+    fn raw_some(self: Pin<&Self>, private: Sealed) -> Option<Pin<&dyn ChannelCase>> {
+        Pin::new(&**self.get_ref()).raw_some(private)
     }
 
     fn poll_some(
@@ -493,8 +488,8 @@ macro_rules! pinned_case {
                 (*self).as_mut().poll_case(cx)
             }
 
-            fn raw(&self, private: Sealed) -> Option<&dyn ChannelCase> {
-                (**self).raw(private)
+            fn raw(self: Pin<&Self>, private: Sealed) -> Option<Pin<&dyn ChannelCase>> {
+                self.get_ref().as_ref().raw(private)
             }
 
             fn drop_is_noop(&self, _: Sealed) -> bool {
@@ -525,8 +520,8 @@ macro_rules! pinned_case {
         impl<C: OptionCase + ?Sized> OptionCase for Pin<$pointer> {
             type Value = C::Value;
 
-            fn raw_some(&self, private: Sealed) -> Option<&dyn ChannelCase> {
-                (**self).raw_some(private)
+            fn raw_some(self: Pin<&Self>, private: Sealed) -> Option<Pin<&dyn ChannelCase>> {
+                self.get_ref().as_ref().raw_some(private)
             }
 
             fn poll_some(

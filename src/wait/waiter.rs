@@ -639,6 +639,30 @@ pub struct Token {
     _pin: PhantomPinned,
 }
 
+// SAFETY: the state is atomic, and only the owner or the claimer accesses the waker (I4).
+unsafe impl Sync for Token {}
+
+/// A token, as its `select!` passes it to the operations that it queues.
+#[derive(Clone, Copy, Debug)]
+pub struct OwnToken(NonNull<Token>);
+
+impl OwnToken {
+    /// # Safety
+    ///
+    /// The token is pinned, and outlives the time in a queue of each operation that is queued with
+    /// the result.
+    #[inline(always)]
+    pub(crate) unsafe fn new(token: &Token) -> Self {
+        Self(NonNull::from(token))
+    }
+
+    /// Returns the owner of an operation's waiter.
+    #[inline(always)]
+    pub(crate) fn owner(self) -> Owner {
+        Owner::Select(self.0)
+    }
+}
+
 const WAITING: usize = 0;
 const BUSY: usize = 1;
 const OFFER_MISSED: usize = 2;
