@@ -44,7 +44,7 @@ struct Local {
     worker: Cell<Option<usize>>,
     /// The result of [`caller`], if that is another thread's number; otherwise 0.
     caller: Cell<usize>,
-    /// The header of the main that this thread polls outside a worker, or null.
+    /// The header of the main that this thread polls itself, or of the job that it runs, or null.
     local_main: Cell<*const Header>,
     /// The main in `local_main` has a budget, because goroutines run next to it on its thread.
     main_gives_way: Cell<bool>,
@@ -86,6 +86,8 @@ pub(crate) struct Hooks {
     /// Calls the function. If the running goroutine may have been freed, nothing refers to it
     /// meanwhile.
     pub(crate) outside: fn(&mut dyn FnMut()),
+    /// Calls the function, which blocks the thread until another one wakes it.
+    pub(crate) blocked: fn(&mut dyn FnMut()),
 }
 
 /// Makes this thread a worker of the executor with these hooks.
@@ -190,6 +192,14 @@ pub(crate) fn outside(f: impl FnOnce()) {
     }
 }
 
+/// Runs `f`, which blocks this thread until another one wakes it.
+pub(crate) fn blocked(mut f: impl FnMut()) {
+    match LOCAL.with(|l| l.hooks.get()) {
+        Some(hooks) => (hooks.blocked)(&mut f),
+        None => f(),
+    }
+}
+
 /// Runs `f`, which must not unwind, as if no goroutine was polled.
 pub(crate) fn without_header(f: impl FnOnce()) {
     let header = LOCAL.with(|l| l.header.replace(ptr::null()));
@@ -264,7 +274,8 @@ pub(crate) fn caller() -> usize {
 }
 
 /// Runs `poll`, which polls a main, on behalf of the thread `caller`, which waits for the main. If
-/// `caller` is this thread, the main is not a goroutine, and `local` is its header.
+/// `caller` is this thread, the main is not a goroutine, and `local` is its header. A job runs in
+/// the same way.
 pub(crate) fn on_behalf_of<R>(
     caller: usize,
     local: Option<&Header>,

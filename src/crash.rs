@@ -20,7 +20,6 @@ use crate::panics::{Caught, lock};
 use crate::platform::heavy_fence;
 #[cfg(feature = "sim")]
 use crate::simulated;
-use crate::threads;
 use crate::waker::TaskWaker;
 
 /// The policy for a panic that no join handle returns.
@@ -59,14 +58,14 @@ pub enum OnPanic {
 /// The policy for a deadlock. Go: "all goroutines are asleep - deadlock!".
 ///
 /// There is a deadlock if, for a second, every [`block_on`](crate::block_on) in progress waits, no
-/// goroutine can run, no timer is armed that would wake one, and no blocking call runs.
+/// goroutine can run, no timer is armed that would wake one, and every blocking call is *blocked*:
+/// it waits in a `block_on`, or in the blocking form of an operation, without a limit.
 ///
 /// A deadlock is judged over all runtimes of the process. It is *proved* if every thread of the
-/// process belongs to this crate or waits in a `block_on`, no task waits for a socket or another
-/// descriptor, and every goroutine waits in an operation of this crate, or for a future of another
-/// crate that has not cloned its waker: then nothing can wake them. If there are other threads, one
-/// of them may wake a goroutine. Threads can be counted only on Linux; elsewhere no deadlock is
-/// proved.
+/// process belongs to this crate or is blocked, no task waits for a socket or another descriptor,
+/// and every goroutine waits in an operation of this crate, or for a future of another crate that
+/// has not cloned its waker: then nothing can wake them. If there are other threads, one of them
+/// may wake a goroutine. Threads can be counted only on Linux; elsewhere no deadlock is proved.
 ///
 /// Polls do not record whether a future of another crate has cloned the waker. If only this is
 /// missing for a proof, the goroutines that wait for such futures are polled once more to find out.
@@ -146,9 +145,8 @@ struct Unwinding {
 #[derive(Debug)]
 struct Call {
     key: u64,
-    /// The calling thread, and whether it belongs to this crate.
+    /// The calling thread.
     caller: usize,
-    is_own: bool,
     /// The id of the main.
     main: AtomicU64,
     /// Set if the calling thread polls the main itself.
@@ -213,13 +211,10 @@ impl BlockOnCalls {
         (!list.calls.is_empty()).then_some(list.on_deadlock)
     }
 
-    /// Calls `f` with the id of each call's main, and with the calling thread unless it belongs to
-    /// this crate.
-    pub(crate) fn each(&self, mut f: impl FnMut(u64, Option<usize>)) {
+    /// Calls `f` with the id of each call's main.
+    pub(crate) fn each(&self, mut f: impl FnMut(u64)) {
         let list = lock(&self.list);
-        list.calls.iter().for_each(|call| {
-            f(call.main.load(Ordering::Relaxed), (!call.is_own).then_some(call.caller));
-        });
+        list.calls.iter().for_each(|call| f(call.main.load(Ordering::Relaxed)));
     }
 
     /// Calls `f` with each main that its calling thread polls, and whether it is being polled.
@@ -322,9 +317,9 @@ impl BlockOnCalls {
         let mut list = lock(&self.list);
         list.last_key += 1;
         let (polls, crashed, end) = Default::default();
-        let (key, caller, is_own) = (list.last_key, coop::caller(), threads::is_own());
+        let (key, caller) = (list.last_key, coop::caller());
         let main = AtomicU64::new(local.as_ref().map_or(0, |local| local.header.id()));
-        let call = Arc::new(Call { key, caller, is_own, main, local, polls, crashed, end });
+        let call = Arc::new(Call { key, caller, main, local, polls, crashed, end });
         list.calls.push(call.clone());
         BlockOnCall { calls: self, call }
     }

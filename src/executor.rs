@@ -372,6 +372,7 @@ const HOOKS: &coop::Hooks = &coop::Hooks {
             .for_each(|executor| executor.block_on_calls.end_unwinding(id))
     },
     outside: Executor::outside,
+    blocked: Executor::blocked,
 };
 
 /// The settings of a runtime.

@@ -1,5 +1,6 @@
 //! The life cycle of a goroutine: its allocation, the wrapper of its future, and its end.
 
+use std::future::poll_fn;
 use std::mem::ManuallyDrop;
 use std::panic::Location;
 use std::pin::Pin;
@@ -15,7 +16,7 @@ use crate::coop::{self, Witness};
 use crate::executor::Executor;
 #[cfg(feature = "sim")]
 use crate::executor::simulation::Simulation;
-use crate::header::{Flags, Header, Keeper, OwnWaker, Task};
+use crate::header::{Flags, Header, Keeper, OwnWaker, Reason, Task};
 use crate::local_queue::LocalQueue;
 use crate::panics::{Caught, catch, contain};
 use crate::platform::light_fence;
@@ -130,17 +131,24 @@ unsafe fn run_unchecked<F: Future, R>(
     future: F,
     run: impl FnOnce(&Handle<F::Output>) -> R,
 ) -> (Outcome<F::Output>, R) {
-    let executor = Executor::of(&header);
+    let (executor, site) = (Executor::of(&header), header.spawned_at());
     let builder = Builder::new().metadata(header);
     let body = || {
         let future = |_: &_| Goroutine(ManuallyDrop::new(future));
         let schedule = WithInfo(Executor::schedule);
         // SAFETY: the handle resolves only after the future has been dropped, and this function
         // returns only after the handle has resolved. `schedule` borrows nothing.
-        let (task, handle) = unsafe { builder.spawn_unchecked(future, schedule) };
+        let (task, mut handle) = unsafe { builder.spawn_unchecked(future, schedule) };
         executor.submit_outside(task, false);
         let result = run(&handle);
-        (block_on(handle), result)
+        let join = poll_fn(|cx| {
+            let polled = Pin::new(&mut handle).poll(cx);
+            if polled.is_pending() {
+                coop::park_at(cx, site, Reason::Join);
+            }
+            polled
+        });
+        (block_on(join), result)
     };
     // The future may borrow from the caller's frames, which must not unwind while it is alive.
     catch(body).unwrap_or_else(|_| process::abort())

@@ -98,6 +98,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 // Floor by floor, lowest first: a file uses only files of lower floors.
+mod blocked;
 mod caught;
 mod clock;
 mod fork;

@@ -9,7 +9,6 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::Waker;
 
-use crate::clock::Time;
 use crate::coop;
 use crate::header::{Header, Task};
 use crate::panics::lock;
@@ -118,7 +117,7 @@ impl LocalQueue {
 
     /// Waits until the main or a goroutine is woken. May return spuriously.
     pub(crate) fn park(&self) {
-        self.parker.park(Time::NEVER);
+        coop::blocked(|| self.parker.block());
     }
 
     /// Closes the queue after the main has ended: a goroutine that starts later is dropped at once.

@@ -5,6 +5,7 @@ use std::sync::PoisonError;
 #[cfg(feature = "net")]
 use std::sync::{Arc, OnceLock};
 
+use crate::blocked::Thread;
 use crate::clock::Time;
 use crate::loom::sync::{Condvar, Mutex, MutexGuard};
 #[cfg(feature = "net")]
@@ -16,12 +17,14 @@ use crate::netpoll::Netpoll;
 /// |---|---|---|
 /// | `Running` | not woken since it last parked | a wake, or the thread, which parks |
 /// | `Parked` | waits for the condition variable, or is about to | a wake, or a timeout |
-/// | `Polling` | the same, in the poller | the same |
+/// | `Blocked` | the same, without a limit, and the thread is counted as blocked | a wake |
+/// | `Polling` | the same as `Parked`, in the poller | a wake, or a timeout |
 /// | `Woken` | must not wait | the thread |
 #[derive(Debug, PartialEq)]
 enum State {
     Running,
     Parked,
+    Blocked(Thread),
     #[cfg(feature = "net")]
     Polling,
     Woken,
@@ -71,6 +74,20 @@ impl Parker {
         *state = State::Running;
     }
 
+    /// As [`park`](Self::park), without a limit. Until the wake, the thread counts as blocked.
+    pub(crate) fn block(&self) {
+        let mut state = self.state();
+        if *state != State::Woken {
+            let thread = Thread::this();
+            *state = State::Blocked(thread);
+            thread.begins();
+        }
+        while *state != State::Woken {
+            state = self.woken.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        *state = State::Running;
+    }
+
     /// As [`park`](Self::park), but waits in the poller, and also until there is an event. The
     /// poller must be the same at each call.
     #[cfg(feature = "net")]
@@ -87,9 +104,16 @@ impl Parker {
 
     /// Wakes the thread, or makes its next wait return at once.
     pub(crate) fn unpark(&self) {
-        let was = replace(&mut *self.state(), State::Woken);
+        let was = {
+            let mut state = self.state();
+            let was = replace(&mut *state, State::Woken);
+            if let State::Blocked(thread) = was {
+                thread.ends();
+            }
+            was
+        };
         match was {
-            State::Parked => self.woken.notify_one(),
+            State::Parked | State::Blocked(_) => self.woken.notify_one(),
             #[cfg(feature = "net")]
             State::Polling => {
                 self.netpoll.get().into_iter().for_each(|netpoll| netpoll.interrupt())

@@ -701,7 +701,7 @@ fn run_main_locally<F: Future>(
     let queue = Arc::new(LocalQueue::new());
     let local = LocalMain { header: executor.start_outside(site, true), queue: queue.clone() };
     let call = executor.block_on_calls().enter(Some(local));
-    let local = local::Local { executor, call: &call, queue };
+    let local = local::Local { executor, call: &call, queue, site };
     let gave_way = coop::set_main_gives_way(false);
     let lent = Executor::lend_thread();
     let mut result = Ok(None);

@@ -456,11 +456,11 @@ impl<J> Spares<J> {
         self.lock().handed.iter().for_each(|(_, job)| f(&job.work));
     }
 
-    /// Returns true if every thread is parked, and no wish and no job is open.
-    pub(crate) fn is_quiet(&self) -> bool {
+    /// Returns the number of threads that are not parked. `None` if a wish or a job is open.
+    pub(crate) fn unparked(&self) -> Option<usize> {
         let state = self.lock();
-        state.wishes + state.running + state.starting + state.jobs.len() == 0
-            && state.parked.len() + state.left.len() == state.threads
+        (state.wishes + state.starting + state.jobs.len() == 0)
+            .then(|| state.threads - state.parked.len() - state.left.len())
     }
 
     /// Takes all queued jobs.

@@ -278,6 +278,49 @@ fn a_local_main_in_a_context() {
     .unwrap();
 }
 
+/// Its thread waits for a main that never ends.
+fn a_blocking_call_that_calls_block_on() {
+    block_on(async {
+        unblock(|| {
+            // call: inner
+            block_on(async {
+                // main: inner
+                drop(Semaphore::new(1).acquire(2).await); // semaphore: inner
+            })
+        })
+        .await
+    });
+}
+
+/// The same, on its own thread.
+fn a_blocking_call_that_calls_block_on_local() {
+    block_on(async {
+        unblock(|| block_on_local(async { drop(Semaphore::new(1).acquire(2).await) })).await // all
+    });
+}
+
+/// One waits in a blocking call, one on a thread of `std`. Both have run for longer than a rest is
+/// judged often.
+fn threads_that_block() {
+    block_on(async {
+        let (tx, rx) = chan::unbuffered::<u8>();
+        let (kept, mutex) = (tx.clone(), Arc::new(Mutex::new(())));
+        let locks = mutex.clone();
+        let waits = unblock(move || {
+            thread::sleep(SECOND * 5 / 2); // asleep: for longer than a rest is judged often
+            let _held = locks.lock_blocking();
+            rx.recv_blocking() // receive: blocks
+        });
+        thread::spawn(move || {
+            thread::sleep(SECOND * 5 / 2); // asleep: as above
+            let _held = mutex.lock_blocking();
+            drop(kept);
+        });
+        waits.await;
+        drop(tx);
+    });
+}
+
 fn a_crash_on_deadlock() {
     let rt = Runtime::builder().on_deadlock(OnDeadlock::Crash).build().unwrap();
     let caught = std::panic::catch_unwind(|| {
@@ -307,6 +350,25 @@ fn a_thread_outside() {
     });
 }
 
+/// Threads of both kinds are blocked, and one more thread wakes them after a rest.
+fn a_thread_that_wakes_blocked_ones() {
+    block_on(async {
+        let (tx, rx) = chan::unbuffered::<u8>();
+        let (last_tx, last_rx) = chan::unbuffered::<u8>();
+        let passes = rx.clone();
+        let passes = go(unblock(move || last_tx.send_blocking(passes.recv_blocking().unwrap())));
+        let receives = thread::spawn(move || rx.recv_blocking());
+        thread::spawn(move || {
+            thread::sleep(2 * SECOND); // asleep: for longer than a rest
+            tx.send_blocking(1).unwrap();
+            tx.send_blocking(2).unwrap();
+        });
+        assert!(last_rx.recv().await.is_some());
+        passes.await.unwrap().unwrap();
+        assert!(unblock(move || receives.join().unwrap()).await.is_some());
+    });
+}
+
 fn is_reported_twice(ended: &Ended) {
     assert_eq!(ended.stderr.matches(PERHAPS).count(), 2, "{}", ended.stderr);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -328,6 +390,33 @@ fn a_timer_will_wake_it() {
 fn a_blocking_call_will_wake_it() {
     block_on(async {
         unblock(|| thread::sleep(3 * SECOND)).await; // asleep: for longer than a rest
+    });
+}
+
+/// A time wakes each of them.
+fn blocking_calls_with_a_limit() {
+    block_on(async {
+        let (_tx, rx) = chan::unbuffered::<u8>();
+        let ticks = Ticker::new(2 * SECOND);
+        let limited = go(unblock(move || rx.recv_timeout_blocking(2 * SECOND).is_err()));
+        let ticked = go(unblock(move || ticks.channel().recv_blocking().is_some()));
+        let slept = go(unblock(|| block_on_local(sleep(2 * SECOND)))); // asleep: longer than a rest
+        assert!(limited.await.unwrap() && ticked.await.unwrap());
+        slept.await.unwrap();
+    });
+}
+
+/// The first blocks, the second does not.
+fn blocking_calls_that_wait_for_each_other() {
+    block_on(async {
+        let (tx, rx) = chan::unbuffered::<u8>();
+        let receives = go(unblock(move || rx.recv_blocking()));
+        unblock(move || {
+            thread::sleep(3 * SECOND); // asleep: for longer than a rest
+            tx.send_blocking(1).unwrap();
+        })
+        .await;
+        assert_eq!(receives.await.unwrap(), Some(1));
     });
 }
 
@@ -678,6 +767,59 @@ const SCENARIOS: &[Scenario] = &[
     scenario("the_end_of_a_thread_may_prove_a_deadlock", "", a_thread_that_ends, |ended| {
         ended.has_once(ASLEEP)
     }),
+    scenario(
+        "a_blocking_call_in_block_on_is_found_stuck",
+        "",
+        a_blocking_call_that_calls_block_on,
+        |ended| {
+            ended.has_once(ASLEEP);
+            ended.has_once("goroutine 1 (main) [blocking, ");
+            ended.has_line(" [join, ", "main: inner", "call: inner");
+            ended.has_line(" (main) [semaphore, ", "semaphore: inner", "main: inner");
+        },
+    ),
+    scenario(
+        "a_blocking_call_in_block_on_local_is_found_stuck",
+        "",
+        a_blocking_call_that_calls_block_on_local,
+        |ended| {
+            ended.has_once(ASLEEP);
+            ended.has_line(" [join, ", "all", "all");
+            ended.has_line(" (main) [semaphore, ", "all", "all");
+        },
+    ),
+    scenario("threads_that_block_are_found_stuck", "", threads_that_block, |ended| {
+        ended.has_once(ASLEEP);
+        ended.has_once(" [chan receive, ");
+        ended.has_once(&format!("s] at {}, ", site("receive: blocks")));
+    }),
+    scenario(
+        "a_thread_may_wake_blocked_ones",
+        "",
+        a_thread_that_wakes_blocked_ones,
+        Ended::is_silent,
+    ),
+    scenario(
+        "what_blocked_threads_wait_for_is_reported_on_demand",
+        "deadlock=report",
+        a_thread_that_wakes_blocked_ones,
+        |ended| {
+            ended.has_once(PERHAPS);
+            assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        },
+    ),
+    scenario(
+        "a_limit_of_a_blocked_thread_is_no_deadlock",
+        "deadlock=report",
+        blocking_calls_with_a_limit,
+        Ended::is_silent,
+    ),
+    scenario(
+        "a_blocking_call_may_wake_a_blocked_one",
+        "deadlock=report",
+        blocking_calls_that_wait_for_each_other,
+        Ended::is_silent,
+    ),
     scenario(
         "a_local_main_notes_what_the_operation_inside_waits_for",
         "",

@@ -6,7 +6,8 @@ use std::ptr;
 use std::sync::atomic::Ordering;
 
 use super::{EXTERNAL, Executor, Worker, lock};
-use crate::header::{Header, Task};
+use crate::coop;
+use crate::header::{Header, OwnWaker, Task};
 use crate::spares::Job;
 
 impl Executor {
@@ -67,10 +68,21 @@ impl Executor {
             work.metadata().set_aborted();
         }
         w.job.set(Some(number));
-        w.run_task(work);
+        // A wait of the job is noted as that of a main which its own thread polls.
+        let kept = OwnWaker::of_task(&work);
+        coop::on_behalf_of(coop::caller(), Some(kept.header()), || w.run_task(work));
         w.job.set(None);
         self.spares.finish_job(number, outer);
         self.end_rest();
+    }
+
+    /// Runs `f`, which blocks this thread. A rest begins anew when the thread blocks and when it no
+    /// longer does: a thread without a processor does not show in the polls.
+    pub(super) fn blocked(f: &mut dyn FnMut()) {
+        let end_rest = || Worker::with(Worker::home).into_iter().for_each(Self::end_rest);
+        end_rest();
+        f();
+        end_rest();
     }
 
     /// Lets another thread take the place of this one until the guard is dropped, if this one runs

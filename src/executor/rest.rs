@@ -106,18 +106,20 @@ impl Executor {
         })
     }
 
-    /// Returns since when this runtime has been at rest. `None` if something runs or can run, or if
-    /// a timer or a job will make something run.
-    pub(crate) fn at_rest_since(&self) -> Option<Time> {
+    /// Returns since when this runtime has been at rest, and the number of its threads that are not
+    /// parked: if one of these is not blocked, it runs a job. `None` if something else runs or can
+    /// run, or if a timer or a queued job will make something run.
+    pub(crate) fn at_rest_since(&self) -> Option<(Time, usize)> {
         let sched = lock(&self.sched);
         let rest = sched.rest.as_ref()?;
+        let unparked = self.spares.unparked()?;
         let is_quiet = self.processors.in_use().all(|processor| processor.owner().is_none())
-            && self.spares.is_quiet()
             && !self.has_work()
             && shard::earliest(self.all_timers()) == Time::NEVER
             && !self.block_on_calls.is_polled()
             && rest.goes_on(self.block_on_calls.polls());
-        if is_quiet { rest.since(Time::now()) } else { None }
+        let since = if is_quiet { rest.since(Time::now()) } else { None };
+        since.map(|since| (since, unparked))
     }
 
     /// Reports a deadlock as an unrecovered panic of this main.

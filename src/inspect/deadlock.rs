@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{LazyLock, Mutex};
 
 use super::info::{self, GoroutineInfo, GoroutineState};
+use crate::blocked::Blocked;
 use crate::clock::Time;
 use crate::crash::OnDeadlock;
 use crate::debug::{Action, settings};
@@ -49,7 +50,7 @@ fn judge_alone() {
     {
         return;
     }
-    let mut goroutines = info::collect(Executor::all());
+    let mut goroutines = info::collect_blocked(Executor::all());
     {
         let answers = lock(&ANSWERS);
         for goroutine in goroutines.iter_mut().filter(|goroutine| has_answered(goroutine)) {
@@ -79,7 +80,8 @@ fn judge_alone() {
     }
     if mains < rest.mains
         || !is_proved && !asks
-        || Rest::of_all().is_none_or(|now| now.since != rest.since)
+        || Rest::of_all()
+            .is_none_or(|now| (now.since, now.blocked) != (rest.since, rest.blocked))
         // The monitor of another runtime has reported this rest already.
         || LAST.fetch_max(rest.since.as_nanos(), Ordering::Relaxed) >= rest.since.as_nanos()
     {
@@ -101,11 +103,11 @@ fn judge_alone() {
     }
 }
 
-/// Returns true if nothing outside of this crate can wake a task: there is no other thread, and no
-/// task waits for a descriptor. The note of a goroutine that waits for several things may not show
-/// the descriptor.
+/// Returns true if nothing outside of this crate can wake a task: every other thread is blocked,
+/// and no task waits for a descriptor. The note of a goroutine that waits for several things may
+/// not show the descriptor.
 fn is_closed(rest: &Rest) -> bool {
-    platform::count_threads() == Some(threads::count() + rest.callers)
+    platform::count_threads() == Some(threads::count() + rest.blocked.others)
         && !Executor::all().any(Executor::waits_for_events)
 }
 
@@ -127,29 +129,31 @@ struct Rest {
     since: Time,
     /// The runtimes with calls of `block_on`, and their policies.
     calling: Vec<(&'static Executor, OnDeadlock)>,
-    /// The number of calls of `block_on`, and of threads outside of the crate that wait in one.
+    /// The number of calls of `block_on`.
     mains: usize,
-    callers: usize,
+    blocked: Blocked,
 }
 
 impl Rest {
     /// Returns `None` if anything runs, or is about to, or if no call of `block_on` waits.
     fn of_all() -> Option<Self> {
+        let blocked = Blocked::count();
         let mut since = Time::PAST;
-        let (mut calling, mut mains, mut callers) = (Vec::new(), 0, HashSet::new());
+        let (mut calling, mut mains, mut unparked) = (Vec::new(), 0, 0);
         if !driver::is_at_rest() {
             return None;
         }
         for executor in Executor::all() {
-            since = since.max(executor.at_rest_since()?);
+            let (its, threads) = executor.at_rest_since()?;
+            since = since.max(its);
+            unparked += threads;
             calling
                 .extend(executor.block_on_calls().on_deadlock().map(|policy| (executor, policy)));
-            executor.block_on_calls().each(|_, caller| {
-                mains += 1;
-                callers.extend(caller);
-            });
+            executor.block_on_calls().each(|_| mains += 1);
         }
-        (!calling.is_empty()).then_some(Self { since, calling, mains, callers: callers.len() })
+        // Otherwise a job runs.
+        let is_quiet = unparked == blocked.workers && !calling.is_empty();
+        is_quiet.then_some(Self { since, calling, mains, blocked })
     }
 }
 

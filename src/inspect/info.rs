@@ -295,6 +295,25 @@ impl fmt::Display for GoroutineInfo {
 
 /// Returns the goroutines of the given runtimes, in the order of their ids.
 pub(super) fn collect(executors: impl Iterator<Item = &'static Executor>) -> Vec<GoroutineInfo> {
+    collect_seen(executors, |_| ())
+}
+
+/// As [`collect`], in a process whose threads are all parked or blocked: a goroutine that is being
+/// polled waits for what blocks its thread.
+pub(super) fn collect_blocked(
+    executors: impl Iterator<Item = &'static Executor>,
+) -> Vec<GoroutineInfo> {
+    collect_seen(executors, |seen| {
+        if seen.does == Does::Runs && seen.note.is_some() {
+            seen.does = Does::Waits;
+        }
+    })
+}
+
+fn collect_seen(
+    executors: impl Iterator<Item = &'static Executor>,
+    correct: impl Fn(&mut Seen),
+) -> Vec<GoroutineInfo> {
     let (mut all, mut tasks) = (Vec::new(), HashMap::new());
     #[cfg(feature = "net")]
     let mut sockets = Vec::new();
@@ -303,7 +322,8 @@ pub(super) fn collect(executors: impl Iterator<Item = &'static Executor>) -> Vec
         executor
             .each_socket(|socket, tasks| sockets.extend(tasks.iter().map(|task| (*task, socket))));
         let mains = mains(executor);
-        executor.census(|seen| {
+        executor.census(|mut seen| {
+            correct(&mut seen);
             all.push(GoroutineInfo::new(&seen, &mains));
             if let Some(task) = seen.task {
                 tasks.insert(task.address(), (all.len() - 1, task));
@@ -372,6 +392,6 @@ pub(super) fn collect_of(number: u64) -> Vec<GoroutineInfo> {
 /// Returns the ids of the goroutines that are mains.
 pub(super) fn mains(executor: &Executor) -> HashSet<u64> {
     let mut mains = HashSet::new();
-    executor.block_on_calls().each(|main, _| _ = mains.insert(main));
+    executor.block_on_calls().each(|main| _ = mains.insert(main));
     mains
 }

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use pin_project_lite::pin_project;
 
 use super::box_large;
-use crate::coop;
+use crate::coop::{self, Reason};
 use crate::crash::BlockOnCall;
 use crate::executor::Executor;
 use crate::fork;
@@ -144,6 +144,8 @@ pub(super) struct Local<'a> {
     pub(super) executor: &'static Executor,
     pub(super) call: &'a BlockOnCall,
     pub(super) queue: Arc<LocalQueue>,
+    /// The call.
+    pub(super) site: &'static Location<'static>,
 }
 
 impl Local<'_> {
@@ -158,6 +160,7 @@ impl Local<'_> {
         let mut cx = Context::from_waker(&waker);
         // In a goroutine the note says what blocks the thread, until this returns.
         coop::without_note(|| {
+            coop::park_at(&cx, self.site, Reason::Join);
             let mut end_phase = self.executor.phases();
             while !self.executor.is_closing() {
                 if self.queue.begin_main_poll() {

@@ -46,7 +46,11 @@ pub(crate) fn block_until<F: Future>(mut future: Pin<&mut F>, until: Time) -> Op
                     Poll::Pending => None,
                 };
             }
-            parker.park(until);
+            if until == Time::NEVER {
+                coop::blocked(|| parker.block());
+            } else {
+                parker.park(until);
+            }
         }
     })
 }
