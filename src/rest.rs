@@ -6,12 +6,11 @@ use crate::clock::Time;
 
 /// How long a runtime is at rest before the observer judges whether it can go on.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// The next judgement comes after `SOON`, and each further one after twice the previous wait. By
-/// then a foreign thread may have ended, which does not wake the monitor. After about two seconds,
-/// when the wait reaches `SOON_IS_OVER`, it becomes `LATER`, because a runtime at rest must not
-/// wake threads often.
+/// The next judgement comes after `SOON`, and each further one after twice the previous wait, which
+/// is at most `LATER`, because a runtime at rest must not wake threads often. By then a foreign
+/// thread may have blocked or ended, which does not wake the monitor. So it is found after at most
+/// twice the time for which it has run.
 const SOON: Duration = Duration::from_millis(50);
-const SOON_IS_OVER: Duration = Duration::from_millis(400);
 const LATER: Duration = Duration::from_secs(15);
 /// Maximum number of times in a row that goroutines are asked whether something keeps their wakers,
 /// while nothing else makes any of them run. A goroutine that wakes itself in each answer has given
@@ -93,8 +92,7 @@ impl Rest {
         let is_due = self.judge_at <= now;
         if is_due {
             self.judge_at = now.after(self.next_wait);
-            let least = if self.next_wait >= SOON_IS_OVER { LATER } else { SOON };
-            self.next_wait = self.next_wait.saturating_mul(2).max(least);
+            self.next_wait = self.next_wait.saturating_mul(2).min(LATER);
         }
         is_due
     }
