@@ -261,13 +261,11 @@ impl BlockOnCalls {
             .fold(begun, |sum, call| sum.wrapping_add(call.polls.load(Ordering::Relaxed)))
     }
 
-    /// Returns true if a main is being polled, or its thread has goroutines to poll.
+    /// Returns true if a calling thread polls its main, or has goroutines to poll.
     pub(crate) fn is_polled(&self) -> bool {
-        let has_work = |local: &LocalMain| local.queue.has_work();
-        lock(&self.list)
-            .calls
-            .iter()
-            .any(|call| call.is_polled() || call.local.as_ref().is_some_and(has_work))
+        lock(&self.list).calls.iter().any(|call| {
+            call.local.as_ref().is_some_and(|local| call.is_polled() || local.queue.has_work())
+        })
     }
 
     /// Returns true if an unrecovered panic ends the calls.

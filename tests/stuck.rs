@@ -231,7 +231,7 @@ fn a_timer_of_a_local_main() {
 /// While the thread exists, it may wake the goroutine. Its end is not announced.
 fn a_thread_that_ends() {
     block_on(async {
-        thread::spawn(|| thread::sleep(SECOND * 6 / 5)); // asleep: for longer than a rest
+        thread::spawn(|| thread::sleep(3 * SECOND)); // asleep: for longer than a rest
         drop(Semaphore::new(1).acquire(2).await);
     });
 }
@@ -318,6 +318,22 @@ fn threads_that_block() {
         });
         waits.await;
         drop(tx);
+    });
+}
+
+/// Their futures block the workers: main's, and one whose processor another worker has taken.
+fn goroutines_that_block_their_threads() {
+    block_on(async {
+        let (tx, rx) = chan::unbuffered::<u8>();
+        let mutex = Arc::new(Mutex::new(tx));
+        let locks = mutex.clone();
+        go(async move {
+            thread::sleep(Duration::from_millis(100)); // asleep: until it has lost its processor
+            drop(locks.lock_blocking()); // lock: blocks
+        });
+        let _held = mutex.lock().await;
+        gosched().await;
+        rx.recv_blocking(); // receive: blocks a worker
     });
 }
 
@@ -793,6 +809,18 @@ const SCENARIOS: &[Scenario] = &[
         ended.has_once(" [chan receive, ");
         ended.has_once(&format!("s] at {}, ", site("receive: blocks")));
     }),
+    scenario(
+        "goroutines_that_block_their_threads_are_found_stuck",
+        "",
+        goroutines_that_block_their_threads,
+        |ended| {
+            ended.has_once(ASLEEP);
+            ended.has_once(" (main) [chan receive, ");
+            ended.has_once(&format!("and more] at {}, ", site("receive: blocks a worker")));
+            ended.has_once(" [sync.Mutex.Lock, ");
+            ended.has_once(&format!("and more] at {}, ", site("lock: blocks")));
+        },
+    ),
     scenario(
         "a_thread_may_wake_blocked_ones",
         "",

@@ -87,23 +87,50 @@ impl Executor {
     /// Runs `f`, which may block, after giving this thread's processor to another worker.
     pub(crate) fn block_in_place<R>(f: impl FnOnce() -> R) -> R {
         coop::note_caught();
-        let lent = Worker::with(Self::lend_processor);
+        let lent = Worker::with(|w| Self::lend_processor(w, true));
         let result = f();
-        if let Some((executor, processor)) = lent {
-            Worker::with(|w| executor.take_back(w, processor));
-        }
+        Self::take_back(lent);
         result
     }
 
-    /// Gives this thread's processor to another worker, if there is work and a worker for it.
-    /// Returns `None` if the thread has no processor, or keeps it.
-    fn lend_processor(w: &Worker) -> Option<(&'static Self, &'static Processor)> {
+    /// Runs `f`, which blocks this thread. Otherwise a goroutine that blocks its thread would hide
+    /// that the runtime is at rest. If there is work for the processor, the monitor takes it from
+    /// the worker, unless the thread is woken soon.
+    ///
+    /// A rest begins anew when the thread blocks and when it no longer does: a thread without a
+    /// processor does not show in the polls.
+    pub(super) fn blocked(f: &mut dyn FnMut()) {
+        let is_goroutine = coop::is_polling();
+        let lend = |w: &Worker| if is_goroutine { Self::lend_processor(w, false) } else { None };
+        let end_rest = || Worker::with(Worker::home).into_iter().for_each(Self::end_rest);
+        let lent = Worker::with(lend);
+        end_rest();
+        f();
+        end_rest();
+        Self::take_back(lent);
+    }
+
+    /// Gives this thread's processor to another worker, if there is work and a worker for it; if
+    /// there is no work, or if not `even_if_busy`, makes it idle. Returns `None` if the thread has
+    /// no processor, or keeps it.
+    fn lend_processor(
+        w: &Worker,
+        even_if_busy: bool,
+    ) -> Option<(&'static Self, &'static Processor)> {
         let (this, processor) = (Self::current()?, w.processor()?);
         if !this.spares.can_call() {
             return None;
         }
         let mut sched = lock(&this.sched);
         if processor.place.get() != w.place() {
+            return None;
+        }
+        let has_work = || {
+            !w.run_next.seems_empty()
+                || shard::earliest(this.all_timers()) != Time::NEVER
+                || this.has_work()
+        };
+        if !even_if_busy && has_work() {
             return None;
         }
         // A thief or a census, which revokes each processor for a moment, may have been at it.
@@ -128,12 +155,15 @@ impl Executor {
 
     /// Lets the thread, which no longer blocks, continue with its processor if no other worker has
     /// it.
-    fn take_back(&self, w: &Worker, processor: &'static Processor) {
-        let mut sched = lock(&self.sched);
+    fn take_back(lent: Option<(&'static Self, &'static Processor)>) {
+        let Some((this, processor)) = lent else { return };
+        let mut sched = lock(&this.sched);
         if processor.place.get() == Place::Idle {
-            self.set_place(&mut sched, processor, w.place());
-            w.watched.forget();
-            w.run_next.reinstate();
+            Worker::with(|w| {
+                this.set_place(&mut sched, processor, w.place());
+                w.watched.forget();
+                w.run_next.reinstate();
+            });
         }
     }
 

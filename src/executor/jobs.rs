@@ -76,15 +76,6 @@ impl Executor {
         self.end_rest();
     }
 
-    /// Runs `f`, which blocks this thread. A rest begins anew when the thread blocks and when it no
-    /// longer does: a thread without a processor does not show in the polls.
-    pub(super) fn blocked(f: &mut dyn FnMut()) {
-        let end_rest = || Worker::with(Worker::home).into_iter().for_each(Self::end_rest);
-        end_rest();
-        f();
-        end_rest();
-    }
-
     /// Lets another thread take the place of this one until the guard is dropped, if this one runs
     /// a job, which now waits for the runtime.
     pub(crate) fn lend_thread() -> Option<Lent> {
