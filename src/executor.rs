@@ -141,8 +141,9 @@ struct Worker {
     home: Cell<*const Executor>,
     processor: Cell<*const Processor>,
     running: Running,
-    /// The running goroutine yields: it must be enqueued behind every runnable goroutine.
-    yielding: Cell<bool>,
+    /// The number of polls of the processor when a goroutine last yielded: it must be enqueued
+    /// behind every runnable goroutine.
+    yielded: Cell<u32>,
     /// This thread polls a main of its own, or drops a goroutine.
     polling: Cell<bool>,
     room: Room,
@@ -175,7 +176,7 @@ impl Worker {
                 home: Cell::new(ptr::null()),
                 processor: Cell::new(ptr::null()),
                 running: Running::new(),
-                yielding: Cell::new(false),
+                yielded: Cell::new(0),
                 polling: Cell::new(false),
                 room: Room::new(),
                 ids: Ids::new(),
@@ -555,7 +556,7 @@ impl Executor {
         loop {
             let is_full = *streak >= processor.run_next_limit()
                 || *streak % RUN_NEXT_LOOK == RUN_NEXT_LOOK - 1 && self.ends_slice(processor);
-            if !is_full {
+            if !is_full || w.goes_behind_next(processor, *streak) {
                 if let Some(next) = NonNull::new(w.run_next.swap(ptr::null_mut())) {
                     *streak += 1;
                     return Some(next);
@@ -903,9 +904,6 @@ impl Executor {
             }
             coop::note_unwinding();
             let Some(held) = w.hold() else {
-                // A goroutine that yields is behind all others there. The one that this thread
-                // polls next has not yielded.
-                w.yielding.set(false);
                 return executor.push_global(task);
             };
             if info.woken_while_running {
@@ -927,8 +925,8 @@ impl Executor {
     /// not empty and ticks are short; otherwise at the end of its processor's queue.
     #[inline(never)]
     fn schedule_behind(&self, held: Held<'_>, task: Task) {
-        if Worker::with(|w| w.yielding.take())
-            && !self.global.is_empty()
+        if !self.global.is_empty()
+            && Worker::with(|w| w.has_yielded(held.processor))
             && !held.processor.has_long_ticks()
         {
             drop(held);
@@ -1124,10 +1122,7 @@ impl Executor {
     /// Records that the running goroutine's future has been dropped.
     #[inline(always)]
     pub(crate) fn finished_running(&'static self) {
-        Worker::with(|w| {
-            w.running.release();
-            w.yielding.set(false);
-        });
+        Worker::with(|w| w.running.release());
         self.finished();
     }
 

@@ -10,7 +10,7 @@ use crate::clock::Time;
 use crate::coop;
 use crate::crash::BlockOnCalls;
 use crate::header::Task;
-use crate::processor::{Place, Processor};
+use crate::processor::{Place, Processor, RUN_NEXT_LOOK};
 
 impl Executor {
     /// Makes `self` this thread's [`current`](Self::current) until the guard is dropped. Until then
@@ -25,11 +25,7 @@ impl Executor {
     /// Polls a goroutine on this thread, which holds no processor.
     pub(crate) fn run_here(task: Task) {
         coop::set_executor(HOOKS);
-        Worker::with(|w| {
-            w.run_task(task);
-            // If it yielded, it is enqueued behind all others now.
-            w.yielding.set(false);
-        });
+        Worker::with(|w| w.run_task(task));
     }
 
     /// Runs `f`, which must not unwind. If this thread's goroutine may have been freed, nothing
@@ -71,7 +67,10 @@ impl Executor {
 
     /// Makes the running goroutine go behind every runnable goroutine when it is enqueued next.
     pub(crate) fn yield_now() {
-        Worker::with(|w| w.yielding.set(true));
+        Worker::with(|w| {
+            let polls = |processor: &Processor| processor.polls.load(Ordering::Relaxed);
+            w.yielded.set(w.processor().map_or(0, polls));
+        });
     }
 
     /// Returns the calls of `block_on` in progress.
@@ -180,6 +179,21 @@ impl Executor {
                 executor.notify();
             }
         });
+    }
+}
+
+impl Worker {
+    /// Returns true if the goroutine of the current poll, or of the last one, yields.
+    pub(super) fn has_yielded(&self, processor: &Processor) -> bool {
+        self.yielded.get() == processor.polls.load(Ordering::Relaxed)
+    }
+
+    /// Returns true if a slice that is full has one more goroutine: the last one yields, and comes
+    /// behind the run-next one, as in Go.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn goes_behind_next(&self, processor: &Processor, streak: u32) -> bool {
+        streak < RUN_NEXT_LOOK - 1 && self.has_yielded(processor) && !self.run_next.seems_empty()
     }
 }
 

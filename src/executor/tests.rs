@@ -22,7 +22,7 @@ use crate::crash::OnPanic;
 use crate::goroutine;
 use crate::local_queue::LocalQueue;
 use crate::processor::{FIRE_LEAST, Work};
-use crate::runtime::{Runtime, block_in_place, gosched, unblock};
+use crate::runtime::{Runtime, block_in_place, go, gosched, unblock};
 use crate::threads::refusal::refuse;
 use crate::time::sleep;
 use crate::timer::shard::Node;
@@ -118,7 +118,8 @@ fn a_yield_on_a_processor_that_may_be_lost_is_not_the_next_goroutines() {
             Worker::with(|w| w.run_next.abandon());
         }
         gosched().await;
-        assert!(!Worker::with(|w| w.yielding.get()));
+        let processor = executor.processors.get(0).unwrap();
+        assert!(!Worker::with(|w| w.has_yielded(processor)));
     });
 }
 
@@ -647,6 +648,35 @@ fn a_long_queue_is_left_alone_while_it_drains_only_if_its_goroutines_share_state
         }
     });
     assert!(!processor.is_draining(), "no tick begins");
+}
+
+/// Makes the processor run one goroutine in a slice, until the monitor next checks it.
+fn has_long_polls(processor: &Processor) {
+    let long = Work { ticks: 1, polls: 1, cpu: MONITOR_PERIOD, contentions: 0 };
+    processor.adapt(&long, MONITOR_PERIOD);
+    assert!(processor.has_long_polls());
+}
+
+/// Each goroutine comes from the run-next slot, so its slice is full when it yields. Its successor
+/// was enqueued behind it then.
+#[test]
+fn one_that_yields_comes_behind_the_one_that_it_started_even_if_polls_are_long() {
+    let (rt, executor) = runtime(1);
+    for _ in 0..100 {
+        let order = Arc::new(Mutex::new(Vec::new()));
+        rt.block_on(async {
+            let (outer, inner) = (order.clone(), order.clone());
+            go(async move {
+                has_long_polls(executor.processors.get(0).unwrap());
+                go(async move { lock(&inner).push("started") });
+                gosched().await;
+                lock(&outer).push("yielded");
+            })
+            .await
+            .unwrap();
+        });
+        assert_eq!(*lock(&order), ["started", "yielded"]);
+    }
 }
 
 /// A thief that left the global queue alone whatever its length made 10,000 new goroutines wait
