@@ -15,7 +15,7 @@
 //! processors busy, the job *starves*, and the monitor takes the processor from a worker. That one
 //! runs the job; its processor belongs to the next worker that parks, or to itself again.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::{Arc, PoisonError};
 use std::thread::{JoinHandle, ThreadId};
@@ -53,9 +53,11 @@ struct State<J> {
     threads: usize,
     /// The number of threads that have not begun to run yet.
     starting: usize,
-    handles: Vec<JoinHandle<()>>,
-    /// Threads whose thread-locals have been dropped.
+    handles: HashMap<ThreadId, JoinHandle<()>>,
+    /// Threads whose thread-locals have been dropped, and the number of those that are being
+    /// joined.
     left: Vec<ThreadId>,
+    joining: usize,
     /// The system has refused a thread.
     refuses: bool,
     limits: Limits,
@@ -114,12 +116,18 @@ impl<J> State<J> {
             running: 0,
             threads: 0,
             starting: 0,
-            handles: Vec::new(),
+            handles: HashMap::new(),
             left: Vec::new(),
+            joining: 0,
             refuses: false,
             limits: Limits::default(),
             ending: false,
         }
+    }
+
+    /// The number of threads that no longer run.
+    fn ended(&self) -> usize {
+        self.left.len() + self.joining
     }
 
     fn room_for_threads(&self) -> usize {
@@ -390,43 +398,41 @@ impl<J> Spares<J> {
 
     /// Records that a thread has been started.
     pub(crate) fn started(&self, thread: JoinHandle<()>) {
-        self.lock().handles.push(thread);
+        self.lock().handles.insert(thread.thread().id(), thread);
     }
 
-    /// Joins the threads that have left.
+    /// Joins the threads that have left. Until then they count. Only the thread that starts the
+    /// others may call this.
     pub(crate) fn join_left(&self) {
         loop {
             let thread = {
                 let mut state = self.lock();
-                let State { left, handles, .. } = &mut *state;
-                let has_left = |thread: &JoinHandle<()>| left.contains(&thread.thread().id());
-                let Some(at) = handles.iter().position(has_left) else { return };
-                handles.swap_remove(at)
+                let Some(thread) = state.left.pop() else { return };
+                state.joining += 1;
+                state.handles.remove(&thread).expect("a thread that has left was started")
             };
-            self.join(thread);
+            // A panic is not possible, and would have been printed already.
+            let _ = thread.join();
+            let mut state = self.lock();
+            state.joining -= 1;
+            state.threads -= 1;
         }
     }
 
     /// Waits until all threads have ended.
     pub(crate) fn join_all(&self) {
         let threads = std::mem::take(&mut self.lock().handles);
-        threads.into_iter().for_each(|thread| self.join(thread));
-    }
-
-    /// Joins a thread. Until then it counts, also as one that has left.
-    fn join(&self, thread: JoinHandle<()>) {
-        let id = thread.thread().id();
-        // A panic is not possible, and would have been printed already.
-        let _ = thread.join();
+        // As above.
+        threads.into_values().for_each(|thread| _ = thread.join());
         let mut state = self.lock();
-        state.left.retain(|left| *left != id);
-        state.threads -= 1;
+        state.left.clear();
+        state.threads = 0;
     }
 
     /// Returns true if every thread has ended. The monitor may not have joined them all.
     pub(crate) fn all_left(&self) -> bool {
         let state = self.lock();
-        state.left.len() == state.threads
+        state.ended() == state.threads
     }
 
     /// Returns true if every thread has been joined.
@@ -460,7 +466,7 @@ impl<J> Spares<J> {
     pub(crate) fn unparked(&self) -> Option<usize> {
         let state = self.lock();
         (state.wishes + state.starting + state.jobs.len() == 0)
-            .then(|| state.threads - state.parked.len() - state.left.len())
+            .then(|| state.threads - state.parked.len() - state.ended())
     }
 
     /// Takes all queued jobs.
