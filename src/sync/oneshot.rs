@@ -8,8 +8,8 @@
 //!
 //! # Memory ordering
 //!
-//! A send synchronizes before the completion of the receive. The drop of the receiver synchronizes
-//! before the completion of [`closed`](Sender::closed).
+//! A send synchronizes before the completion of the receive. The close or the drop of the receiver
+//! synchronizes before the completion of [`closed`](Sender::closed).
 //!
 //! # Examples
 //!
@@ -30,6 +30,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use crate::chan::TryRecvError;
 use crate::coop::{self, Object, Reason};
 use crate::lock::Lock;
 use crate::wait::block_on::block_on;
@@ -71,11 +72,22 @@ struct State<T> {
     value: Option<T>,
     /// The sender has sent, or was dropped.
     sender_gone: bool,
+    /// The receiver is closed, or was dropped.
     receiver_gone: bool,
     /// The task that waits until the receiver is dropped.
     sender: Option<TaskWaker>,
     /// The task that waits for the value.
     receiver: Option<TaskWaker>,
+}
+
+impl<T> State<T> {
+    /// Takes the value. `None` if it may still be sent.
+    fn received(&mut self) -> Option<Result<T, RecvError>> {
+        match self.value.take() {
+            Some(value) => Some(Ok(value)),
+            None => (self.sender_gone || self.receiver_gone).then_some(Err(RecvError {})),
+        }
+    }
 }
 
 impl<T> Shared<T> {
@@ -136,7 +148,7 @@ impl<T> Sender<T> {
     ///
     /// # Errors
     ///
-    /// Returns `value` if the receiver has been dropped.
+    /// Returns `value` if the receiver has been closed or dropped.
     ///
     /// # Examples
     ///
@@ -163,7 +175,7 @@ impl<T> Sender<T> {
         Ok(())
     }
 
-    /// Waits until the receiver has been dropped.
+    /// Waits until the receiver has been closed or dropped.
     ///
     /// # Cancellation
     ///
@@ -186,7 +198,7 @@ impl<T> Sender<T> {
         Closed { shared: self.shared(), site: Location::caller() }
     }
 
-    /// Returns true if the receiver has been dropped.
+    /// Returns true if the receiver has been closed or dropped.
     ///
     /// # Examples
     ///
@@ -254,6 +266,59 @@ impl<T> fmt::Debug for Sender<T> {
 pub struct Receiver<T>(Option<Arc<Shared<T>>>);
 
 impl<T> Receiver<T> {
+    /// Receives the value if it has been sent. Does not wait.
+    ///
+    /// # Errors
+    ///
+    /// * [`TryRecvError::Empty`]: the value may still be sent.
+    /// * [`TryRecvError::Closed`]: it cannot arrive any more, because the sender was dropped or the
+    ///   receiver was closed before the send; or it has been received.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::chan::TryRecvError;
+    /// use gopark::sync::oneshot;
+    ///
+    /// let (tx, mut rx) = oneshot::channel();
+    /// assert_eq!(rx.try_recv(), Err(TryRecvError::Empty));
+    /// tx.send(7).unwrap();
+    /// assert_eq!(rx.try_recv(), Ok(7));
+    /// assert_eq!(rx.try_recv(), Err(TryRecvError::Closed));
+    /// ```
+    pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
+        let Some(shared) = &self.0 else { return Err(TryRecvError::Closed) };
+        let Some(received) = shared.state.lock().received() else {
+            return Err(TryRecvError::Empty);
+        };
+        let value = received.map_err(|_| TryRecvError::Closed)?;
+        self.0 = None;
+        Ok(value)
+    }
+
+    /// Closes the channel: from now on a send fails. A value that has been sent can still be
+    /// received.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::sync::oneshot;
+    ///
+    /// let (tx, mut rx) = oneshot::channel();
+    /// rx.close();
+    /// assert_eq!(tx.send(7), Err(7));
+    /// assert!(rx.recv_blocking().is_err());
+    /// ```
+    pub fn close(&mut self) {
+        let Some(shared) = &self.0 else { return };
+        let sender = {
+            let mut state = shared.state.lock();
+            state.receiver_gone = true;
+            state.sender.take()
+        };
+        sender.into_iter().for_each(TaskWaker::wake);
+    }
+
     /// Blocks the current thread until the value arrives. For threads that run no goroutines.
     ///
     /// Do not call this in a goroutine: await the receiver instead. This call blocks the worker
@@ -261,7 +326,7 @@ impl<T> Receiver<T> {
     ///
     /// # Errors
     ///
-    /// [`RecvError`], if the sender has been dropped.
+    /// [`RecvError`], if the sender has been dropped, or the receiver closed, before a send.
     ///
     /// # Examples
     ///
@@ -287,11 +352,8 @@ impl<T> Future for Receiver<T> {
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let shared = self.0.as_ref().expect("gopark: future polled after completion");
-        let value = |state: &mut State<T>| match state.value.take() {
-            Some(value) => Some(Ok(value)),
-            None => state.sender_gone.then_some(Err(RecvError {})),
-        };
-        let polled = shared.poll(cx, Location::caller(), |state| &mut state.receiver, value);
+        let site = Location::caller();
+        let polled = shared.poll(cx, site, |state| &mut state.receiver, State::received);
         if polled.is_ready() {
             self.0 = None;
         }
@@ -370,7 +432,8 @@ impl<T> fmt::Debug for Closed<'_, T> {
     }
 }
 
-/// The error of a receive: the sender was dropped without sending.
+/// The error of a receive: the sender was dropped without sending, or the receiver was
+/// [closed](Receiver::close) before.
 ///
 /// # Examples
 ///

@@ -7,7 +7,8 @@
 //! # Memory ordering
 //!
 //! A change synchronizes before the return of each [`borrow`](Receiver::borrow) that sees it, and
-//! before the return of the wait that it ends.
+//! before the return of the wait that it ends. The drop of the last receiver synchronizes before
+//! the completion of [`closed`](Sender::closed).
 //!
 //! # Examples
 //!
@@ -55,6 +56,7 @@ pub fn channel<T>(value: T) -> (Sender<T>, Receiver<T>) {
         value: RwLock::new(value),
         version: AtomicUsize::new(0),
         changed: RawNotify::new(),
+        unwatched: RawNotify::new(),
         senders: AtomicUsize::new(1),
         receivers: AtomicUsize::new(1),
     });
@@ -69,6 +71,8 @@ struct Shared<T> {
     /// last sender.
     version: AtomicUsize,
     changed: RawNotify,
+    /// Notified when the last receiver is dropped.
+    unwatched: RawNotify,
     senders: AtomicUsize,
     receivers: AtomicUsize,
 }
@@ -141,8 +145,22 @@ impl<T> Sender<T> {
             return Err(SendError(value));
         }
         // The old value is dropped here, outside of the lock.
-        drop(self.0.modify(|old| (true, mem::replace(old, value))));
+        drop(self.send_replace(value));
         Ok(())
+    }
+
+    /// Replaces the value, even if there is no receiver, notifies all receivers, and returns the
+    /// old value.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (tx, rx) = gopark::sync::watch::channel(1);
+    /// assert_eq!(tx.send_replace(2), 1);
+    /// assert_eq!(*rx.borrow(), 2);
+    /// ```
+    pub fn send_replace(&self, value: T) -> T {
+        self.0.modify(|old| (true, mem::replace(old, value))).1
     }
 
     /// Changes the value in place and notifies all receivers. `change` runs under the lock of the
@@ -207,6 +225,29 @@ impl<T> Sender<T> {
     pub fn subscribe(&self) -> Receiver<T> {
         self.0.receivers.fetch_add(1, Ordering::Relaxed);
         Receiver { shared: self.0.clone(), seen: self.0.version().0 }
+    }
+
+    /// Waits until there is no receiver. If [`subscribe`](Self::subscribe) creates one before the
+    /// next poll, the wait goes on.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future has no effect.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// gopark::block_on(async {
+    ///     let (tx, rx) = gopark::sync::watch::channel(1);
+    ///     gopark::go(async move { drop(rx) });
+    ///     tx.closed().await;
+    ///     assert_eq!(tx.receiver_count(), 0);
+    /// });
+    /// ```
+    #[track_caller]
+    pub fn closed(&self) -> Closed<'_, T> {
+        let until = Until::new(&self.0.unwatched, Location::caller(), Reason::Watch);
+        Closed { shared: &self.0, until }
     }
 
     /// Returns the number of receivers.
@@ -408,7 +449,10 @@ impl<T> Clone for Receiver<T> {
 
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
-        self.shared.receivers.fetch_sub(1, Ordering::Relaxed);
+        // AcqRel: what the other receivers did happens before the end of a wait for their end.
+        if self.shared.receivers.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.shared.unwatched.notify_all();
+        }
     }
 }
 
@@ -475,6 +519,51 @@ impl<T> Future for Changed<'_, T> {
 impl<T> fmt::Debug for Changed<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Changed").finish_non_exhaustive()
+    }
+}
+
+pin_project! {
+    /// The future of [`Sender::closed`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::select;
+    /// use gopark::sync::watch;
+    ///
+    /// gopark::block_on(async {
+    ///     let (tx, rx) = watch::channel(1);
+    ///     let mut closed = Box::pin(tx.closed());
+    ///     select! {
+    ///         _ = closed.as_mut() => unreachable!("the receiver exists"),
+    ///         default => drop(rx),
+    ///     }
+    ///     closed.await;
+    /// });
+    /// ```
+    #[must_use = "futures do nothing unless awaited"]
+    pub struct Closed<'a, T> {
+        shared: &'a Shared<T>,
+        #[pin]
+        until: Until<'a>,
+    }
+}
+
+future_case!(Closed<'a, T>, 'a, T);
+
+impl<T> Future for Closed<'_, T> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        let receivers = &this.shared.receivers;
+        this.until.poll(cx, || (receivers.load(Ordering::Acquire) == 0).then_some(()))
+    }
+}
+
+impl<T> fmt::Debug for Closed<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Closed").finish_non_exhaustive()
     }
 }
 

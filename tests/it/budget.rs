@@ -92,6 +92,7 @@ fn every_await_spends_sch03() {
         let (notify, barrier, cell, monitor) =
             (Notify::new(), Barrier::new(1), OnceCell::from(1), Monitor::new(()));
         let ((set, mut seen), (cast, mut heard)) = (watch::channel(0), broadcast::bounded(1));
+        let unwatched = watch::channel(0).0;
         let mut set_of_none = JoinSet::<()>::new();
         let limiter = time::rate::Limiter::new(time::rate::Limit::INF, 1);
         let (semaphore, wg, flights) =
@@ -152,6 +153,7 @@ fn every_await_spends_sch03() {
             "oneshot" => { let (tx, rx) = oneshot::channel(); tx.send(1).unwrap(); rx.await };
             "closed" => { shut.closed().await };
             "closed" => { let (mut tx, _) = oneshot::channel::<u8>(); tx.closed().await };
+            "closed" => { unwatched.closed().await };
             "changed" => { set.send(1).unwrap(); seen.changed().await };
             "wait_for" => { seen.wait_for(|_| true).await.unwrap() };
             "recv" => { cast.send(1).unwrap(); heard.recv().await };

@@ -1,5 +1,6 @@
 //! `sync::oneshot`.
 
+use gopark::chan::TryRecvError;
 use gopark::sync::WaitGroup;
 use gopark::sync::oneshot::{self, channel};
 use gopark::{go, select};
@@ -36,6 +37,41 @@ fn a_sender_whose_receiver_is_gone_is_told_and_keeps_its_value() {
     drop(closed);
     assert!(tx.is_closed());
     assert_eq!(tx.send("mine"), Err("mine"));
+}
+
+#[test]
+fn a_receive_that_does_not_wait_takes_the_value_once() {
+    let (tx, mut rx) = channel();
+    assert_eq!(rx.try_recv(), Err(TryRecvError::Empty));
+    tx.send(1).unwrap();
+    assert_eq!(rx.try_recv(), Ok(1));
+    assert_eq!(rx.try_recv(), Err(TryRecvError::Closed));
+    let (tx, mut rx) = channel::<u8>();
+    drop(tx);
+    assert_eq!(rx.try_recv(), Err(TryRecvError::Closed));
+    // The error does not complete the receiver.
+    assert!(Hand::new(rx).ready().is_err());
+}
+
+#[test]
+fn a_receiver_that_is_closed_refuses_a_value_and_keeps_one_that_was_sent() {
+    let (mut tx, mut rx) = channel();
+    let mut closed = Hand::parked(tx.closed());
+    rx.close();
+    assert_eq!(closed.wakes(), 1);
+    closed.ready();
+    drop(closed);
+    assert!(tx.is_closed());
+    assert_eq!(tx.send("mine"), Err("mine"));
+    assert_eq!(rx.try_recv(), Err(TryRecvError::Closed));
+    assert!(Hand::new(rx).ready().is_err());
+
+    let (tx, mut rx) = channel();
+    tx.send("sent").unwrap();
+    rx.close();
+    assert_eq!(Hand::new(&mut rx).ready(), Ok("sent"));
+    rx.close();
+    assert_eq!(rx.try_recv(), Err(TryRecvError::Closed));
 }
 
 #[test]

@@ -30,6 +30,38 @@ fn one_that_waits_is_woken_and_one_that_gives_up_has_seen_nothing() {
 }
 
 #[test]
+fn a_value_is_replaced_whether_or_not_there_is_a_receiver() {
+    let (tx, mut rx) = channel(String::from("first"));
+    let mut wait = Hand::parked(rx.changed());
+    assert_eq!(tx.send_replace("second".into()), "first");
+    assert_eq!(wait.wakes(), 1);
+    wait.ready().unwrap();
+    drop(wait);
+    drop(rx);
+    assert_eq!(tx.send_replace("third".into()), "second");
+    assert_eq!(*tx.borrow(), "third");
+}
+
+#[test]
+fn a_sender_waits_for_the_end_of_the_last_receiver() {
+    let (tx, rx) = channel(0);
+    let (other, mut first, mut second) =
+        (rx.clone(), Hand::parked(tx.closed()), Hand::parked(tx.closed()));
+    drop(rx);
+    tx.send(1).unwrap();
+    assert!(first.is_pending() && first.wakes() == 0);
+    drop(other);
+    assert_eq!((first.wakes(), second.wakes()), (1, 1));
+    first.ready();
+    let late = tx.subscribe();
+    assert!(second.is_pending(), "there is one again");
+    drop(late);
+    assert_eq!(second.wakes(), 2);
+    second.ready();
+    Hand::new(tx.closed()).ready();
+}
+
+#[test]
 fn a_change_that_is_none_is_not_told() {
     let (tx, mut rx) = channel(1);
     let mut wait = Hand::parked(rx.changed());
