@@ -261,11 +261,17 @@ impl BlockOnCalls {
             .fold(begun, |sum, call| sum.wrapping_add(call.polls.load(Ordering::Relaxed)))
     }
 
-    /// Returns true if a calling thread polls its main, or has goroutines to poll.
-    pub(crate) fn is_polled(&self) -> bool {
-        lock(&self.list).calls.iter().any(|call| {
-            call.local.as_ref().is_some_and(|local| call.is_polled() || local.queue.has_work())
-        })
+    /// Returns whether a calling thread polls its main, or a goroutine. `None` if such a thread has
+    /// more to poll.
+    pub(crate) fn is_polled(&self) -> Option<bool> {
+        let list = lock(&self.list);
+        let mut is_polled = false;
+        for call in &list.calls {
+            if let Some(local) = &call.local {
+                is_polled |= local.queue.is_polled()? || call.is_polled();
+            }
+        }
+        Some(is_polled)
     }
 
     /// Returns true if an unrecovered panic ends the calls.

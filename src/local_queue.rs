@@ -136,11 +136,11 @@ impl LocalQueue {
         state.polled
     }
 
-    /// Returns true if the main or a goroutine can run, or runs.
-    pub(crate) fn has_work(&self) -> bool {
+    /// Returns whether the main or a goroutine runs. `None` if another one can run.
+    pub(crate) fn is_polled(&self) -> Option<bool> {
         let state = lock(&self.state);
-        self.main.load(Ordering::Acquire) != WAITS
-            || !state.ready.is_empty()
-            || state.polled.is_some()
+        let main = self.main.load(Ordering::Acquire);
+        let can_run = main == WOKEN || !state.ready.is_empty();
+        (!can_run).then_some(main == POLLED || state.polled.is_some())
     }
 }

@@ -337,6 +337,15 @@ fn goroutines_that_block_their_threads() {
     });
 }
 
+/// Nothing else runs on its thread.
+fn a_local_main_that_blocks_its_thread() {
+    block_on_local(async {
+        // main: blocks its thread
+        let (_tx, rx) = chan::unbuffered::<u8>();
+        rx.recv_blocking(); // receive: blocks its thread
+    });
+}
+
 fn a_crash_on_deadlock() {
     let rt = Runtime::builder().on_deadlock(OnDeadlock::Crash).build().unwrap();
     let caught = std::panic::catch_unwind(|| {
@@ -819,6 +828,19 @@ const SCENARIOS: &[Scenario] = &[
             ended.has_once(&format!("and more] at {}, ", site("receive: blocks a worker")));
             ended.has_once(" [sync.Mutex.Lock, ");
             ended.has_once(&format!("and more] at {}, ", site("lock: blocks")));
+        },
+    ),
+    scenario(
+        "a_local_main_that_blocks_its_thread_is_found_stuck",
+        "",
+        a_local_main_that_blocks_its_thread,
+        |ended| {
+            ended.has_once(ASLEEP);
+            ended.has_line(
+                "goroutine 1 (main) [chan receive, ",
+                "receive: blocks its thread",
+                "main: blocks its thread",
+            );
         },
     ),
     scenario(

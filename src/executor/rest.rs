@@ -16,6 +16,16 @@ const ANSWER: Duration = Duration::from_millis(500);
 /// A rest that has lasted for so long is judged seldom.
 const LONG: Duration = Duration::from_secs(2);
 
+/// A runtime in which nothing runs, unless one of these threads does.
+pub(crate) struct AtRest {
+    pub(crate) since: Time,
+    /// The number of its threads that are not parked. If one is not blocked, it runs a job.
+    pub(crate) unparked: usize,
+    /// The thread of a `block_on_local` polls its main, or a goroutine. If it is not blocked, that
+    /// runs.
+    pub(crate) is_polled: bool,
+}
+
 impl Executor {
     /// Returns a number that changes with each poll, by a worker or by the thread of a
     /// `block_on_local`.
@@ -106,20 +116,19 @@ impl Executor {
         })
     }
 
-    /// Returns since when this runtime has been at rest, and the number of its threads that are not
-    /// parked: if one of these is not blocked, it runs a job. `None` if something else runs or can
-    /// run, or if a timer or a queued job will make something run.
-    pub(crate) fn at_rest_since(&self) -> Option<(Time, usize)> {
+    /// Returns the rest of this runtime. `None` if something can run, or if a timer or a queued job
+    /// will make something run.
+    pub(crate) fn at_rest(&self) -> Option<AtRest> {
         let sched = lock(&self.sched);
         let rest = sched.rest.as_ref()?;
         let unparked = self.spares.unparked()?;
+        let is_polled = self.block_on_calls.is_polled()?;
         let is_quiet = self.processors.in_use().all(|processor| processor.owner().is_none())
             && !self.has_work()
             && shard::earliest(self.all_timers()) == Time::NEVER
-            && !self.block_on_calls.is_polled()
             && rest.goes_on(self.block_on_calls.polls());
         let since = if is_quiet { rest.since(Time::now()) } else { None };
-        since.map(|since| (since, unparked))
+        since.map(|since| AtRest { since, unparked, is_polled })
     }
 
     /// Reports a deadlock as an unrecovered panic of this main.

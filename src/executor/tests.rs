@@ -566,11 +566,12 @@ fn a_poll_before_a_look_is_found_by_that_look() {
 fn a_local_main_that_was_woken_is_work() {
     let queue = LocalQueue::new();
     // It was woken, is polled, and then waits.
-    assert!(queue.has_work() && queue.begin_main_poll() && queue.has_work());
+    assert!(queue.is_polled().is_none() && queue.begin_main_poll());
+    assert_eq!(queue.is_polled(), Some(true));
     queue.end_main_poll();
-    assert!(!queue.has_work() && !queue.begin_main_poll());
+    assert!(queue.is_polled() == Some(false) && !queue.begin_main_poll());
     queue.wake_main();
-    assert!(queue.has_work());
+    assert_eq!(queue.is_polled(), None);
 }
 
 #[test]

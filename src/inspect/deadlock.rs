@@ -45,7 +45,7 @@ fn judge_alone() {
     let is_closed = is_closed(&rest);
     let is_known = LAST.load(Ordering::Relaxed) >= rest.since.as_nanos();
     if is_known
-        || !is_closed && !asks
+        || !is_closed && (!asks || rest.is_polled)
         || policies.iter().all(|policy| *policy == OnDeadlock::Ignore)
     {
         return;
@@ -132,6 +132,8 @@ struct Rest {
     /// The number of calls of `block_on`.
     mains: usize,
     blocked: Blocked,
+    /// The thread of a `block_on_local` is in a poll. It is blocked if all threads are.
+    is_polled: bool,
 }
 
 impl Rest {
@@ -140,20 +142,22 @@ impl Rest {
         let blocked = Blocked::count();
         let mut since = Time::PAST;
         let (mut calling, mut mains, mut unparked) = (Vec::new(), 0, 0);
+        let mut is_polled = false;
         if !driver::is_at_rest() {
             return None;
         }
         for executor in Executor::all() {
-            let (its, threads) = executor.at_rest_since()?;
-            since = since.max(its);
-            unparked += threads;
+            let at_rest = executor.at_rest()?;
+            since = since.max(at_rest.since);
+            unparked += at_rest.unparked;
+            is_polled |= at_rest.is_polled;
             calling
                 .extend(executor.block_on_calls().on_deadlock().map(|policy| (executor, policy)));
             executor.block_on_calls().each(|_| mains += 1);
         }
         // Otherwise a job runs.
         let is_quiet = unparked == blocked.workers && !calling.is_empty();
-        is_quiet.then_some(Self { since, calling, mains, blocked })
+        is_quiet.then_some(Self { since, calling, mains, blocked, is_polled })
     }
 }
 
