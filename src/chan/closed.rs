@@ -6,7 +6,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::Sender;
-use super::core::{Core, Extras};
+use super::core::Core;
+use super::extras::Extras;
 use crate::coop::{self, Reason};
 use crate::wait::case::future_case;
 use crate::wait::watch::Watch;

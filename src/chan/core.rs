@@ -11,26 +11,19 @@
 
 use std::ops::{Deref, DerefMut};
 use std::ptr::{self, NonNull};
-use std::sync::Arc;
 
 use super::buffer::{Blocks, Buffer, Values};
-use super::source::BoxedSource;
+use super::counts::Counts;
+use super::extras::Extras;
 use super::unclaimed::{Node, Unclaimed};
 use crate::coop::{self, Object};
 use crate::lock::{self, RawGuard, RawLock};
 use crate::loom::UnsafeCell;
-use crate::loom::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
+use crate::loom::atomic::{AtomicU8, AtomicUsize, Ordering};
 use crate::wait::waiter::{Owner, Token, WaitQueue, Waiter, Woken, state};
-use crate::wait::watch::Watchers;
 use crate::waker::WakeList;
 
 /// The shared part of a channel.
-///
-/// | word | meaning | changed by |
-/// |---|---|---|
-/// | `handles` | live handles of each side | clone, drop of a handle |
-/// | `one_side_dropped` | one side has no handles left | a side's last drop |
-/// | `shares` | the sides together, and each weak reference | their ends; the last one frees |
 ///
 /// The lock comes first, so that its address needs no register of its own.
 #[repr(C)]
@@ -39,13 +32,11 @@ pub(super) struct Core<T> {
     pub(super) capacity: usize,
     /// The capacity minus the reserved places. Guarded by the lock. Read without the lock as a hint
     /// whether there is room.
-    pub(super) room: AtomicUsize,
-    handles: [AtomicUsize; 2],
-    pub(super) one_side_dropped: AtomicBool,
-    pub(super) shares: AtomicU32,
+    room: AtomicUsize,
+    counts: Counts,
     /// The number of values: those in the buffer, and the unclaimed ones. Written under the lock.
     /// Read without the lock as a hint by `seems_ready_*`.
-    pub(super) len: AtomicUsize,
+    len: AtomicUsize,
     /// A set of `TIMED`, `RETURNED`, `CLOSED` and `RESERVED`. Set under the lock, never reset.
     flags: AtomicU8,
     /// The queues are guarded by the lock. Read without the lock as a hint whether they are empty.
@@ -69,27 +60,15 @@ const RESERVED: u8 = 8;
 pub(super) struct State<T> {
     /// True if the channel is closed, has extras or has unclaimed values, so that an operation
     /// takes the slow path. Reset when the last unclaimed value is taken and nothing else needs it.
-    pub(super) rare: bool,
-    pub(super) buffer: Buffer<T>,
+    rare: bool,
+    buffer: Buffer<T>,
     /// The number of values handed to receivers so far. It numbers the hand-offs, which orders the
     /// unclaimed values.
     pub(super) handoff_seq: usize,
     /// Values whose receives were dropped after the hand-off. They are older than those in the
     /// buffer.
-    pub(super) unclaimed: Unclaimed<T>,
+    unclaimed: Unclaimed<T>,
     pub(super) extras: Option<Box<Extras<T>>>,
-}
-
-/// The state that only some channels need: for timers, streams, and waits for a close.
-pub(super) struct Extras<T> {
-    pub(super) source: Option<BoxedSource<T>>,
-    /// Values of the source that were handed off with this number or a lower one are void: such a
-    /// value is dropped if it returns unclaimed.
-    pub(super) voided_through: usize,
-    /// The streams to wake when a value becomes available.
-    pub(super) watchers: Option<Arc<Watchers>>,
-    /// The tasks to wake when the channel is closed.
-    pub(super) closers: Option<Arc<Watchers>>,
 }
 
 /// The result of an attempt to send or to receive.
@@ -124,9 +103,7 @@ impl<T> Core<T> {
             lock: RawLock::new(),
             capacity,
             room: AtomicUsize::new(capacity),
-            handles: [AtomicUsize::new(1), AtomicUsize::new(1)],
-            one_side_dropped: AtomicBool::new(false),
-            shares: AtomicU32::new(1),
+            counts: Counts::new(),
             len: AtomicUsize::new(0),
             flags: AtomicU8::new(if timed { TIMED } else { 0 }),
             recvq: WaitQueue::new(),
@@ -139,6 +116,12 @@ impl<T> Core<T> {
     /// Returns the current number of values in the channel.
     pub(super) fn len(&self) -> usize {
         let _held = self.lock.guard();
+        self.len.load(Ordering::Relaxed)
+    }
+
+    /// Returns the number of values. Exact under the lock.
+    #[inline(always)]
+    pub(super) fn len_hint(&self) -> usize {
         self.len.load(Ordering::Relaxed)
     }
 
@@ -541,6 +524,7 @@ impl<T> Core<T> {
     ///
     /// The lock is held, and a place was reserved.
     unsafe fn add_place(&self) -> Attempt<T> {
+        self.check_reserved();
         let has_room = self.len.load(Ordering::Relaxed) <= self.room.load(Ordering::Relaxed);
         let serves = has_room && !self.has(CLOSED) && !self.sendq.seems_empty();
         // SAFETY: the lock is held.
@@ -591,6 +575,7 @@ impl<T> Core<T> {
     ///
     /// The lock is held, and a place was reserved; `value` is called at most once.
     unsafe fn put_reserved(&self, value: impl FnOnce() -> T, is_used: &mut bool) -> Attempt<T> {
+        self.check_reserved();
         if self.has(CLOSED) {
             return Attempt::Closed;
         }
@@ -655,6 +640,11 @@ impl<T> Core<T> {
         self.len.store(len.wrapping_add_signed(by), Ordering::Relaxed);
     }
 
+    /// Panics if no place is reserved. Then one of the buffer is free.
+    fn check_reserved(&self) {
+        assert!(self.room.load(Ordering::Relaxed) < self.capacity, "a place was reserved");
+    }
+
     #[inline(always)]
     fn add_room(&self, by: isize) {
         let room = self.room.load(Ordering::Relaxed);
@@ -690,7 +680,8 @@ impl<T> Core<T> {
                     waiter.map(|waiter| Waiter::complete(waiter.as_ptr(), state::CLOSED))
                 };
                 let Some(failed) = failed else {
-                    let (watchers, closers) = (st.watchers(), st.closers());
+                    let closers = st.extras.as_ref().map_or(Woken::NONE, |extras| extras.closers());
+                    let watchers = st.watchers();
                     drop(st);
                     wakes.wake_all();
                     watchers.wake();
@@ -705,10 +696,19 @@ impl<T> Core<T> {
         }
     }
 
-    /// Returns the count of the live handles of a side.
+    /// Returns the counts of handles and weak references.
+    ///
+    /// # Safety
+    ///
+    /// The caller changes them only as it makes or drops such a reference.
     #[inline(always)]
-    pub(super) fn count(&self, side: Side) -> &AtomicUsize {
-        &self.handles[side as usize]
+    pub(super) unsafe fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Returns the number of live handles of a side.
+    pub(super) fn handle_count(&self, side: Side) -> usize {
+        self.counts.handles[side as usize].load(Ordering::Relaxed)
     }
 
     /// Returns the queue of the operations of a side.
@@ -785,9 +785,10 @@ impl<T> Core<T> {
         Woken::task(source.and_then(|source| source.as_mut().arm()))
     }
 
-    /// Takes out all values, and the source.
+    /// Takes out all values, and the source. The channel must be closed.
     pub(super) fn discard(&self) -> impl Sized + use<T> {
         let mut st = self.held();
+        assert!(self.has(CLOSED), "no value is added later");
         let len = self.len.load(Ordering::Relaxed) - st.unclaimed.len();
         self.len.store(0, Ordering::Relaxed);
         let buffer = std::mem::replace(&mut st.buffer, Buffer::new(0));
@@ -844,7 +845,7 @@ impl<T> Held<'_, T> {
     /// Adds a value to the buffer, which must have a place that is not reserved. If the buffer is
     /// full, first takes out its oldest value, and returns it. Returns `value` if the channel is
     /// unready.
-    pub(super) fn rotate(&mut self, value: T) -> Result<Option<T>, T> {
+    fn rotate(&mut self, value: T) -> Result<Option<T>, T> {
         let (len, room) = (self.buffered(), self.core.room.load(Ordering::Relaxed));
         assert!(room != 0, "the buffer has a place");
         // SAFETY: if the buffer is full, a value is taken out before one is added.
@@ -868,15 +869,36 @@ impl<T> Held<'_, T> {
     }
 
     /// Returns the number of values in the buffer.
-    pub(super) fn buffered(&self) -> usize {
+    fn buffered(&self) -> usize {
         self.core.len.load(Ordering::Relaxed) - self.unclaimed.len()
     }
 
-    /// Takes out the oldest unclaimed value.
-    pub(super) fn take_unclaimed(&mut self) -> Option<T> {
-        let oldest = self.unclaimed.pop()?;
-        self.core.add_len(-1);
-        Some(oldest)
+    /// Puts a value into the full channel, and returns the oldest value, which it takes out:
+    /// `value` itself if the channel has no place for it. Returns it as the error if the channel is
+    /// unready.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn replace_oldest(&mut self, value: T) -> Result<Option<T>, T> {
+        let room = self.core.room.load(Ordering::Relaxed);
+        if room == 0 {
+            return Ok(Some(value));
+        }
+        if self.buffered() < room && self.unclaimed.is_crowded() {
+            return Err(value);
+        }
+        let mut oldest = self.rotate(value)?;
+        if oldest.is_none() {
+            oldest = self.unclaimed.pop();
+            self.core.add_len(-isize::from(oldest.is_some()));
+        } else if self.unclaimed.len() != 0 {
+            // It is older than the values in the buffer, and younger than all values that were
+            // handed over.
+            self.handoff_seq = self.handoff_seq.wrapping_add(1);
+            let number = self.handoff_seq;
+            oldest = oldest.and_then(|first| self.unclaimed.replace_oldest(first, number));
+        }
+        self.rare = self.extras.is_some() || self.unclaimed.len() != 0;
+        Ok(oldest)
     }
 
     /// Returns a value that was handed to a receive which then was dropped. The value goes to the
@@ -900,7 +922,7 @@ impl<T> Held<'_, T> {
             // SAFETY: the receiver was just claimed.
             return (None, unsafe { Core::give_to(receiver, value, number) });
         }
-        if core.count(Side::Receive).load(Ordering::Relaxed) == 0 {
+        if core.handle_count(Side::Receive) == 0 {
             return (Some(value), Woken::NONE);
         }
         match self.source() {
@@ -959,12 +981,6 @@ impl<T> State<T> {
         }
     }
 
-    /// Returns the tasks that wait for the close, which must be woken after the lock is released.
-    fn closers(&self) -> Woken {
-        let closers = self.extras.as_ref().and_then(|extras| extras.closers.as_ref());
-        closers.map_or(Woken::NONE, Woken::watchers)
-    }
-
     pub(super) fn extras(&mut self) -> &mut Extras<T> {
         self.extras_or(Extras::boxed)
     }
@@ -973,18 +989,6 @@ impl<T> State<T> {
     pub(super) fn extras_or(&mut self, new: impl FnOnce() -> Box<Extras<T>>) -> &mut Extras<T> {
         self.rare = true;
         self.extras.get_or_insert_with(new)
-    }
-}
-
-impl<T> Extras<T> {
-    pub(super) fn boxed() -> Box<Self> {
-        Box::new(Self { source: None, voided_through: 0, watchers: None, closers: None })
-    }
-
-    /// Returns the streams, if any is registered. The check is exact, because a stream first
-    /// registers and then looks for a value under the channel's lock.
-    fn watching(&self) -> Option<&Arc<Watchers>> {
-        self.watchers.as_ref().filter(|watchers| !watchers.is_empty())
     }
 }
 

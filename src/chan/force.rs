@@ -1,9 +1,8 @@
 //! A send that replaces the oldest value of a full channel.
 
-use super::core::{Attempt, Held};
+use super::core::Attempt;
 use super::{SendError, Sender};
 use crate::coop;
-use crate::loom::atomic::{AtomicUsize, Ordering};
 
 impl<T> Sender<T> {
     /// Sends `value` without waiting, replacing the oldest value if the channel is full.
@@ -44,7 +43,7 @@ impl<T> Sender<T> {
         let mut held = core.held();
         let (attempt, value) = loop {
             value = match held.put_ready(value) {
-                (Attempt::Blocked, Some(value)) => match held.replace_oldest(value, &core.room) {
+                (Attempt::Blocked, Some(value)) => match held.replace_oldest(value) {
                     Ok(oldest) => return Ok(oldest),
                     Err(value) => value,
                 },
@@ -61,35 +60,5 @@ impl<T> Sender<T> {
             (Attempt::Closed, Some(value)) => Err(SendError(value)),
             (_, value) => Ok(value),
         }
-    }
-}
-
-impl<T> Held<'_, T> {
-    /// Puts a value into the full channel, and returns the oldest value, which it takes out:
-    /// `value` itself if the channel has no place for it. Returns it as the error if the channel is
-    /// unready.
-    #[cold]
-    #[inline(never)]
-    fn replace_oldest(&mut self, value: T, room: &AtomicUsize) -> Result<Option<T>, T> {
-        let room = room.load(Ordering::Relaxed);
-        if room == 0 {
-            return Ok(Some(value));
-        }
-        if self.buffered() < room && self.unclaimed.is_crowded() {
-            return Err(value);
-        }
-        let oldest = match self.rotate(value)? {
-            None => self.take_unclaimed(),
-            Some(first) if self.unclaimed.len() == 0 => Some(first),
-            Some(first) => {
-                // `first` is older than the values in the buffer, and younger than all values that
-                // were handed over.
-                let number = self.handoff_seq.wrapping_add(1);
-                self.handoff_seq = number;
-                self.unclaimed.replace_oldest(first, number)
-            }
-        };
-        self.rare = self.extras.is_some() || self.unclaimed.len() != 0;
-        Ok(oldest)
     }
 }

@@ -53,13 +53,15 @@ impl<T> Handle<T> {
 
     /// Returns the number of live handles of a side.
     pub(super) fn count(&self, side: Side) -> usize {
-        self.core().map_or(0, |core| core.count(side).load(Ordering::Relaxed))
+        self.core().map_or(0, |core| core.handle_count(side))
     }
 
     #[inline]
     pub(super) fn clone_on(&self, side: Side) -> Self {
         if let Some(core) = self.core() {
-            let before = core.count(side).fetch_add(1, Ordering::Relaxed);
+            // SAFETY: a handle is made below.
+            let count = unsafe { &core.counts().handles[side as usize] };
+            let before = count.fetch_add(1, Ordering::Relaxed);
             // Like `Arc`: a count that wraps would free a channel in use. Only leaked handles can
             // make it so large.
             if before > isize::MAX as usize {
@@ -74,8 +76,8 @@ impl<T> Handle<T> {
     #[inline]
     pub(super) fn release(&mut self, side: Side) {
         let Some(core) = self.core.take() else { return };
-        // SAFETY: this handle is still counted.
-        let count = unsafe { core.as_ref() }.count(side);
+        // SAFETY: this handle is still counted, and is dropped here.
+        let count = unsafe { &core.as_ref().counts().handles[side as usize] };
         // Release: what this handle did happens before the close by the last handle.
         if count.fetch_sub(1, Ordering::Release) == 1 {
             // A load instead of a fence, because ThreadSanitizer does not support fences.
@@ -92,13 +94,14 @@ impl<T> Handle<T> {
     #[cold]
     #[inline(never)]
     unsafe fn release_last(core: NonNull<Core<T>>, side: Side) {
-        // SAFETY: the channel lives until both sides have called this function.
-        let shared = unsafe { core.as_ref() };
+        // SAFETY: the channel lives until both sides have called this function; this is one of the
+        // two calls.
+        let (shared, counts) = unsafe { (core.as_ref(), core.as_ref().counts()) };
         shared.close();
         // Dropped at the end of the function, because a destructor may panic.
         let _values = matches!(side, Side::Receive).then(|| shared.discard());
         // AcqRel: the second side sees everything that the first side did.
-        if shared.one_side_dropped.swap(true, Ordering::AcqRel) {
+        if counts.one_side_dropped.swap(true, Ordering::AcqRel) {
             record::leave(core.addr().get());
             // SAFETY: both sides have no handles left, so their share is not used any more.
             unsafe { release_share(core) };
@@ -114,7 +117,7 @@ impl<T> Handle<T> {
 /// [`Handle::pair`].
 unsafe fn release_share<T>(core: NonNull<Core<T>>) {
     // SAFETY: the share keeps the channel.
-    let shares = unsafe { &core.as_ref().shares };
+    let shares = unsafe { &core.as_ref().counts().shares };
     // AcqRel: what was done with the other shares happens before the end.
     if shares.fetch_sub(1, Ordering::AcqRel) == 1 {
         // SAFETY: no share is left, and the channel came from a `Box`.
@@ -138,7 +141,7 @@ impl<T> Weak<T> {
     /// The channel came from [`Handle::pair`], and a handle or a weak reference keeps it meanwhile.
     unsafe fn new(core: NonNull<Core<T>>) -> Self {
         // SAFETY: the caller's promise.
-        let before = unsafe { &core.as_ref().shares }.fetch_add(1, Ordering::Relaxed);
+        let before = unsafe { &core.as_ref().counts().shares }.fetch_add(1, Ordering::Relaxed);
         // As in `Handle::clone_on`.
         if before > u32::MAX / 2 {
             process::abort();
@@ -148,8 +151,8 @@ impl<T> Weak<T> {
 
     /// Makes a handle of a side, unless that side has no handles left.
     pub(super) fn upgrade(&self, side: Side) -> Option<Handle<T>> {
-        // SAFETY: the share keeps the channel.
-        let count = unsafe { self.core.as_ref() }.count(side);
+        // SAFETY: the share keeps the channel; a handle is made below.
+        let count = unsafe { &self.core.as_ref().counts().handles[side as usize] };
         let one_more = |n: usize| (n != 0).then(|| n + 1);
         // Acquire, like the upgrade of a `std::sync::Weak`.
         count.fetch_update(Ordering::Acquire, Ordering::Relaxed, one_more).ok()?;
@@ -214,9 +217,9 @@ unsafe fn look<T>(core: NonNull<()>, most: usize, f: &mut EachTask<'_>) -> Chann
         unsafe { core.queue(side).each_task(most, |task| f(side, task)) };
     }
     ChannelInfo {
-        senders: core.count(Side::Send).load(Ordering::Relaxed),
-        receivers: core.count(Side::Receive).load(Ordering::Relaxed),
-        buffered: core.len.load(Ordering::Relaxed),
+        senders: core.handle_count(Side::Send),
+        receivers: core.handle_count(Side::Receive),
+        buffered: core.len_hint(),
         capacity: core.capacity,
     }
 }
@@ -233,7 +236,7 @@ impl<T> fmt::Debug for Core<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Channel")
             // Without the lock: this thread may hold it, or one that a fork has left behind.
-            .field("len", &self.len.load(Ordering::Relaxed))
+            .field("len", &self.len_hint())
             .field("capacity", &self.capacity)
             .field("closed", &self.has(CLOSED))
             .finish_non_exhaustive()

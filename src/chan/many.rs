@@ -10,7 +10,6 @@ use super::Receiver;
 use super::core::{Attempt, Core};
 use super::op::Receiving;
 use crate::coop::{self, Reason};
-use crate::loom::atomic::Ordering;
 use crate::wait::case::{Case, ChannelCase, Sealed};
 use crate::waker::WakeList;
 
@@ -157,7 +156,7 @@ impl<T> Core<T> {
     /// the call began.
     fn take_many(&self, values: &mut Vec<T>, max: usize) -> usize {
         let before = values.len();
-        let mut left = max.min(self.len.load(Ordering::Acquire).saturating_add(MOST));
+        let mut left = max.min(self.len_hint().saturating_add(MOST));
         let mut wakes = WakeList::new();
         while left > 0 && self.seems_ready_to_recv() {
             // Allocates before the channel is locked.

@@ -58,7 +58,9 @@
 mod buffer;
 mod closed;
 mod core;
+mod counts;
 mod error;
+mod extras;
 mod failed;
 mod force;
 mod handle;

@@ -19,7 +19,6 @@ use super::error::{SendError, TryRecvError};
 use super::{Receiver, failed};
 use crate::coop::{self, Reason};
 use crate::lock::{HeldLocks, RawLock};
-use crate::loom::atomic::Ordering;
 use crate::wait::case::{Case, ChannelCase, OptionCase, Queued, Sealed, Unready, operation_case};
 use crate::wait::waiter::{OwnToken, Owner, Token, Waiter, Woken, state};
 use crate::waker::TaskWaker;
@@ -326,7 +325,7 @@ impl<H: Home<T>, T, D: Direction<T>> Op<H, T, D> {
     /// Drops an operation whose drop is not a no-op.
     #[cold]
     #[inline(never)]
-    fn abandon(&self) {
+    fn abandon(&mut self) {
         let (core, waiter) = (self.home.core(), self.waiter_ptr());
         // The lock is released before the dequeued owner, and so its waker, is dropped.
         let withdrawn = core.filter(|_| self.state() != state::IDLE).map(|core| {
@@ -440,7 +439,7 @@ impl<T, D: Direction<T>> Op<Call<'_, T>, T, D> {
             // SAFETY: the lock is held, and only its owner has access to an unpolled waiter.
             Side::Send => unsafe { self.attempt_now(core, ptr::null()) },
             Side::Receive => {
-                let len = core.len.load(Ordering::Relaxed);
+                let len = core.len_hint();
                 // SAFETY: the lock is held.
                 let value = unsafe { core.take_buffered(len) };
                 if value.is_some() {

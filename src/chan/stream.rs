@@ -8,7 +8,8 @@ use std::task::{Context, Poll};
 
 use futures_lite::Stream;
 
-use super::core::{Attempt, Core, Extras};
+use super::core::{Attempt, Core};
+use super::extras::Extras;
 use super::op::{Op, Receives};
 use super::{Receiver, TryRecvError};
 use crate::coop::{self, Reason};
