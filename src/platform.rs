@@ -1,5 +1,5 @@
-//! Platform-dependent functions: fences, a thread's CPU clock, handlers of forks and of the
-//! console, prefetching, the allocator's reserve.
+//! Platform-dependent functions: fences, a thread's CPU clock, a CPU's cycle counter, handlers of
+//! forks and of the console, prefetching, the allocator's reserve.
 //!
 //! Miri, which supports neither `membarrier(2)` nor a thread's clock, uses the fallbacks for other
 //! systems.
@@ -221,6 +221,89 @@ impl ThreadClock {
         }
         #[cfg(not(all(target_os = "linux", not(miri))))]
         None
+    }
+}
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
+pub(crate) use counter::{Count, CycleCounter, OfCounter};
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
+mod counter {
+    use std::arch::asm;
+    use std::arch::x86_64::__cpuid;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    /// A CPU, and a value of its cycle counter.
+    #[derive(Clone, Copy, Debug)]
+    pub(crate) struct Count {
+        pub(crate) cpu: u64,
+        pub(crate) cycles: u64,
+    }
+
+    impl Count {
+        /// Returns the cycles since an earlier count of the same CPU; a huge number if the counter
+        /// has restarted since.
+        #[inline(always)]
+        pub(crate) fn since(self, earlier: Self) -> Option<u64> {
+            (self.cpu == earlier.cpu).then(|| self.cycles.wrapping_sub(earlier.cycles))
+        }
+    }
+
+    /// The proof that the CPUs have a cycle counter that counts at a constant pace, and the
+    /// instruction `rdpid`.
+    #[derive(Clone, Copy, Debug)]
+    pub(crate) struct CycleCounter(());
+
+    impl CycleCounter {
+        pub(crate) fn find() -> Option<Self> {
+            #[allow(unused_unsafe, reason = "safe in later versions of the language")]
+            // SAFETY: every x86-64 has the instruction.
+            let cpuid = |leaf| unsafe { __cpuid(leaf) };
+            let is_found = cpuid(0).eax >= 7
+                && cpuid(7).ecx & (1 << 22) != 0
+                && cpuid(0x8000_0000).eax >= 0x8000_0007
+                && cpuid(0x8000_0007).edx & (1 << 8) != 0;
+            is_found.then_some(Self(()))
+        }
+
+        /// Reads the counter. Returns `None` if the thread was moved to another CPU meanwhile.
+        #[inline(always)]
+        pub(crate) fn read(self) -> Option<Count> {
+            let (before, low, high, after): (u64, u64, u64, u64);
+            // SAFETY: the instructions exist, as `self` proves, and only write registers. The
+            // compiler does not move them, because it must assume that they access memory.
+            unsafe {
+                asm!(
+                    "rdpid {}", "rdtsc", "rdpid {}",
+                    out(reg) before, out(reg) after, out("rax") low, out("rdx") high,
+                    options(nostack, preserves_flags)
+                );
+            }
+            (before == after).then_some(Count { cpu: before, cycles: (high << 32) | low })
+        }
+    }
+
+    /// A number that was derived from the counter, zero at first. To read another one proves that
+    /// there is a counter.
+    #[derive(Debug)]
+    pub(crate) struct OfCounter(AtomicU64);
+
+    impl OfCounter {
+        pub(crate) const fn new() -> Self {
+            Self(AtomicU64::new(0))
+        }
+
+        pub(crate) fn set(&self, _: CycleCounter, number: u64) {
+            self.0.store(number, Ordering::Relaxed);
+        }
+
+        #[inline(always)]
+        pub(crate) fn get(&self) -> Option<(CycleCounter, u64)> {
+            match self.0.load(Ordering::Relaxed) {
+                0 => None,
+                number => Some((CycleCounter(()), number)),
+            }
+        }
     }
 }
 

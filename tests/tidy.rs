@@ -22,8 +22,8 @@ const FLOORS: &[(&str, Units)] = &[
             ("loom", &[]),
             ("header", &["loom"]),
             ("simulated", &["header"]),
-            ("clock", &["simulated"]),
             ("platform", &["loom"]),
+            ("clock", &["simulated", "platform"]),
             ("fork", &["platform"]),
             ("panics", &[]),
             ("maps", &[]),
@@ -270,7 +270,6 @@ const FLOORS: &[(&str, Units)] = &[
 /// The only files with `unsafe` in them; each has some. Tests and models may have it too.
 const UNSAFE: &[&str] = &[
     "caught/posix",
-    "clock/cycles",
     "lock",
     "lock/sleep_lock",
     "platform",

@@ -11,7 +11,7 @@
 //!
 //! # Why it is never early
 //!
-//! The clock here is `CLOCK_MONOTONIC`. Suppose that a thread reads the counter ([`Count`]), then
+//! The clock here is `CLOCK_MONOTONIC`. Suppose that a thread reads the counter (`Count`), then
 //! the clock, and later the counter again. The result is early only if between the two counts the
 //! clock advanced by more than their difference times [`PACE`].
 //!
@@ -63,14 +63,12 @@ pub(crate) fn forget_look() {}
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
 mod counter {
-    use std::arch::asm;
-    use std::arch::x86_64::__cpuid;
     use std::cell::Cell;
     use std::sync::LazyLock;
-    use std::sync::atomic::{AtomicU64, Ordering};
     use std::time::Duration;
 
     use crate::clock::Time;
+    use crate::platform::{Count, CycleCounter, OfCounter};
 
     /// The number of cycles, 4 to 16 microseconds, after which the clock is read again.
     const FRESH: u64 = 1 << 14;
@@ -85,49 +83,13 @@ mod counter {
     /// is no cycle counter, or it was stopped.
     const SLOWEST: u64 = 4 << 32;
 
-    /// An upper bound of the nanoseconds that 2^32 cycles take. 0 if not known.
-    static PACE: AtomicU64 = AtomicU64::new(0);
+    /// An upper bound of the nanoseconds that 2^32 cycles take, once it is known.
+    static PACE: OfCounter = OfCounter::new();
 
     thread_local! {
         /// This thread's last look at the clock.
         static LAST: Cell<Look> = const { Cell::new(Look::NONE) };
         static MEASUREMENT: Cell<Measurement> = const { Cell::new(Measurement::NEW) };
-    }
-
-    /// A value of a CPU's counter.
-    #[derive(Clone, Copy, Debug)]
-    struct Count {
-        cpu: u64,
-        cycles: u64,
-    }
-
-    impl Count {
-        /// Reads the counter. Returns `None` if the thread was moved to another CPU meanwhile.
-        ///
-        /// # Safety
-        ///
-        /// The CPU [has the counter](has_counter).
-        #[inline(always)]
-        unsafe fn read() -> Option<Self> {
-            let (before, low, high, after): (u64, u64, u64, u64);
-            // SAFETY: the instructions exist, and only write registers. The compiler does not move
-            // them, because it must assume that they access memory.
-            unsafe {
-                asm!(
-                    "rdpid {}", "rdtsc", "rdpid {}",
-                    out(reg) before, out(reg) after, out("rax") low, out("rdx") high,
-                    options(nostack, preserves_flags)
-                );
-            }
-            (before == after).then_some(Self { cpu: before, cycles: (high << 32) | low })
-        }
-
-        /// Returns the cycles since an earlier count of the same CPU; a huge number if the counter
-        /// has restarted since.
-        #[inline(always)]
-        fn since(self, earlier: Self) -> Option<u64> {
-            (self.cpu == earlier.cpu).then(|| self.cycles.wrapping_sub(earlier.cycles))
-        }
     }
 
     /// A look at the clock, between two counts.
@@ -167,12 +129,11 @@ mod counter {
     /// Returns the current time, or one some microseconds later; never an earlier one.
     #[inline]
     pub(crate) fn coarse_now() -> Time {
-        match PACE.load(Ordering::Relaxed) {
-            0 => look(),
-            // SAFETY: the pace is known, so there is a counter.
-            pace => unsafe { Count::read() }
-                .and_then(|now| LAST.get().at(now, pace))
-                .unwrap_or_else(look),
+        match PACE.get() {
+            None => look(),
+            Some((counter, pace)) => {
+                counter.read().and_then(|now| LAST.get().at(now, pace)).unwrap_or_else(look)
+            }
         }
     }
 
@@ -186,38 +147,24 @@ mod counter {
     #[cold]
     #[inline(never)]
     fn look() -> Time {
-        static HAS_COUNTER: LazyLock<bool> = LazyLock::new(has_counter);
+        static COUNTER: LazyLock<Option<CycleCounter>> = LazyLock::new(CycleCounter::find);
         #[cfg(feature = "sim")]
         if let Some(nanos) = crate::simulated::now() {
             return Time::from_nanos(nanos);
         }
-        if !*HAS_COUNTER {
-            return Time::now();
-        }
-        // SAFETY: there is a counter.
-        let (before, time, after) = unsafe { (Count::read(), Time::now(), Count::read()) };
+        let Some(counter) = *COUNTER else { return Time::now() };
+        let (before, time, after) = (counter.read(), Time::now(), counter.read());
         let (Some(before), Some(after)) = (before, after) else { return time };
         let look = Look { before, time, after };
         LAST.set(look);
-        if PACE.load(Ordering::Relaxed) == 0 {
+        if PACE.get().is_none() {
             let mut measurement = MEASUREMENT.get();
             if let Some(pace) = measurement.add(look) {
-                PACE.store(pace, Ordering::Relaxed);
+                PACE.set(counter, pace);
             }
             MEASUREMENT.set(measurement);
         }
         time
-    }
-
-    /// Returns whether the counter is invariant, and there is `rdpid`.
-    fn has_counter() -> bool {
-        #[allow(unused_unsafe, reason = "safe in later versions of the language")]
-        // SAFETY: every x86-64 has the instruction.
-        let cpuid = |leaf| unsafe { __cpuid(leaf) };
-        cpuid(0).eax >= 7
-            && cpuid(7).ecx & (1 << 22) != 0
-            && cpuid(0x8000_0000).eax >= 0x8000_0007
-            && cpuid(0x8000_0007).edx & (1 << 8) != 0
     }
 
     /// A thread's measurement of the pace.
