@@ -1,9 +1,9 @@
 //! Catches signals for the threads of this crate that wait for them.
 //!
-//! There are few such threads, each with a [`Post`], to which its [`Catcher`] refers. A signal has
-//! one handler for all of them, which notes it at each post that wants it, and then performs the
-//! previous action. So other code of the process that catches the same signal continues to do so,
-//! whichever was installed first.
+//! There are few such threads, each with a post, to which its [`Catcher`] refers. A signal has one
+//! handler for all of them, which notes it at each post that wants it, and then performs the
+//! previous action; it is in `platform`. So other code of the process that catches the same signal
+//! continues to do so, whichever was installed first.
 //!
 //! The handler of a signal:
 //!
@@ -14,6 +14,7 @@
 //!   it stays installed, and notes nothing.
 
 #[cfg(all(unix, not(any(miri, gopark_loom))))]
+#[forbid(unsafe_code)]
 mod posix;
 #[forbid(unsafe_code)]
 mod set;

@@ -1,5 +1,5 @@
 //! Platform-dependent functions: fences, a thread's CPU clock, a CPU's cycle counter, handlers of
-//! forks and of the console, prefetching, the allocator's reserve.
+//! forks, of signals and of the console, prefetching, the allocator's reserve.
 //!
 //! Miri, which supports neither `membarrier(2)` nor a thread's clock, uses the fallbacks for other
 //! systems.
@@ -326,6 +326,197 @@ pub(crate) fn in_forked_child(handler: extern "C" fn()) {
         unsafe { pthread_atfork(None, None, Some(handler)) };
     }
     let _ = handler;
+}
+
+#[cfg(all(unix, not(any(miri, gopark_loom))))]
+pub(crate) mod signals {
+    //! The handler of all signals. It notes a signal at each [`Post`] that wants it, and then
+    //! performs the previous action.
+
+    use std::ffi::{c_int, c_void};
+    use std::io::{self, Write as _};
+    use std::os::unix::net::UnixStream;
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+    use std::{mem, ptr};
+
+    /// The largest number of a signal.
+    pub(crate) const MAX: c_int = 64;
+
+    /// Returns the bit of a signal in the words of a [`Post`].
+    pub(crate) fn bit(signal: c_int) -> u64 {
+        debug_assert!((1..=MAX).contains(&signal));
+        1 << (signal - 1)
+    }
+
+    /// The signals that a thread waits for, and those that have arrived.
+    #[derive(Debug)]
+    pub(crate) struct Post {
+        wanted: AtomicU64,
+        /// The signals that have arrived and were not yet read. The handler that raises this from
+        /// zero writes a byte to the bell.
+        noted: AtomicU64,
+        bell: OnceLock<UnixStream>,
+    }
+
+    /// The post of the thread that writes dumps.
+    pub(crate) static DUMP: Post = Post::new();
+    /// The post of the thread that serves `signal`.
+    #[cfg(feature = "net")]
+    pub(crate) static SERVICE: Post = Post::new();
+
+    pub(crate) fn posts() -> impl Iterator<Item = &'static Post> {
+        [
+            &DUMP,
+            #[cfg(feature = "net")]
+            &SERVICE,
+        ]
+        .into_iter()
+    }
+
+    impl Post {
+        const fn new() -> Self {
+            Self { wanted: AtomicU64::new(0), noted: AtomicU64::new(0), bell: OnceLock::new() }
+        }
+
+        /// Returns the stream in which a byte arrives when a signal was noted. A post is opened
+        /// once in the lifetime of the process.
+        pub(crate) fn open(&self) -> io::Result<UnixStream> {
+            let (ear, bell) = UnixStream::pair()?;
+            // A handler must not block.
+            bell.set_nonblocking(true)?;
+            self.bell.set(bell).map_err(|_| io::Error::from(io::ErrorKind::AlreadyExists))?;
+            Ok(ear)
+        }
+
+        pub(crate) fn want(&self, signals: u64) {
+            // Release: pairs with the Acquire in `note`, and publishes the bell.
+            self.wanted.fetch_or(signals, Ordering::Release);
+        }
+
+        pub(crate) fn want_no_more(&self, signals: u64) {
+            self.wanted.fetch_and(!signals, Ordering::Relaxed);
+        }
+
+        pub(crate) fn wanted(&self) -> u64 {
+            self.wanted.load(Ordering::Relaxed)
+        }
+
+        /// Returns the signals that have arrived since the last call.
+        pub(crate) fn take(&self) -> u64 {
+            self.noted.swap(0, Ordering::Relaxed)
+        }
+
+        /// Notes a signal, if the post wants it. Async-signal-safe. The write does not fail, so it
+        /// does not change the `errno` of the interrupted thread: the stream has room, because
+        /// there are no more bytes in it than signals.
+        fn note(&self, signal: c_int) {
+            if self.wanted.load(Ordering::Acquire) & bit(signal) != 0
+                && self.noted.fetch_or(bit(signal), Ordering::Relaxed) == 0
+            {
+                self.bell.get().into_iter().for_each(|mut bell| drop(bell.write(&[0])));
+            }
+        }
+    }
+
+    /// The previous action of each signal. Never freed, because a handler may be about to perform
+    /// it.
+    static BEFORE: [AtomicPtr<libc::sigaction>; MAX as usize + 1] =
+        [const { AtomicPtr::new(ptr::null_mut()) }; MAX as usize + 1];
+
+    fn before(signal: c_int) -> Option<&'static libc::sigaction> {
+        // SAFETY: it is null or an action that is never freed. Acquire: pairs with the Release in
+        // `install`.
+        unsafe { BEFORE[signal as usize].load(Ordering::Acquire).as_ref() }
+    }
+
+    /// # Safety
+    ///
+    /// Only the system calls it, for a signal.
+    // SAFETY: the condition is documented under "Safety" above.
+    unsafe extern "C" fn handler(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+        posts().for_each(|post| post.note(signal));
+        let Some(before) = before(signal) else { return };
+        match before.sa_sigaction {
+            libc::SIG_DFL | libc::SIG_IGN => {}
+            function if before.sa_flags & libc::SA_SIGINFO != 0 => {
+                type Handler = unsafe extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
+                // SAFETY: this is the type of a handler with `SA_SIGINFO`, which was installed for
+                // this signal.
+                let function = unsafe { mem::transmute::<usize, Handler>(function) };
+                // SAFETY: the arguments are the system's.
+                unsafe { function(signal, info, context) };
+            }
+            function => {
+                // SAFETY: this is the type of a handler without `SA_SIGINFO`, as above.
+                let function: extern "C" fn(c_int) = unsafe { mem::transmute(function) };
+                function(signal);
+            }
+        }
+    }
+
+    fn our_action() -> libc::sigaction {
+        let handler: unsafe extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) = handler;
+        // SAFETY: all zeros is a valid action: no flags, an empty mask.
+        let mut action: libc::sigaction = unsafe { mem::zeroed() };
+        action.sa_sigaction = handler as libc::sighandler_t;
+        action.sa_flags = libc::SA_RESTART | libc::SA_ONSTACK | libc::SA_SIGINFO;
+        action
+    }
+
+    fn is_ours(action: &libc::sigaction) -> bool {
+        action.sa_sigaction == our_action().sa_sigaction
+    }
+
+    fn check(result: c_int) -> io::Result<()> {
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
+    fn action_of(signal: c_int) -> io::Result<libc::sigaction> {
+        // SAFETY: all zeros is a valid action.
+        let mut action: libc::sigaction = unsafe { mem::zeroed() };
+        // SAFETY: this only queries the action, and there is room for the answer.
+        check(unsafe { libc::sigaction(signal, ptr::null(), &raw mut action) })?;
+        Ok(action)
+    }
+
+    fn set_action(signal: c_int, action: &libc::sigaction) -> io::Result<()> {
+        // SAFETY: the action is this file's, which is async-signal-safe, or the signal's previous
+        // one.
+        check(unsafe { libc::sigaction(signal, action, ptr::null_mut()) })
+    }
+
+    /// Installs the handler for a signal, unless it is the current one. The caller must know that
+    /// no handler on top of it calls it already.
+    pub(crate) fn install(signal: c_int) -> io::Result<()> {
+        let now = action_of(signal)?;
+        if is_ours(&now) {
+            return Ok(());
+        }
+        let same = |known: &libc::sigaction| {
+            known.sa_sigaction == now.sa_sigaction && known.sa_flags == now.sa_flags
+        };
+        if !before(signal).is_some_and(same) {
+            BEFORE[signal as usize].store(Box::into_raw(Box::new(now)), Ordering::Release);
+        }
+        set_action(signal, &our_action())
+    }
+
+    /// Restores the previous action of a signal. Returns false if the handler is not the current
+    /// one.
+    pub(crate) fn restore(signal: c_int) -> bool {
+        action_of(signal).is_ok_and(|now| is_ours(&now))
+            && before(signal).is_some_and(|before| set_action(signal, before).is_ok())
+    }
+
+    /// Raises the signal if its current action is the default one, which it then performs.
+    #[cfg(feature = "net")]
+    pub(crate) fn raise_default(signal: c_int) {
+        if action_of(signal).is_ok_and(|action| action.sa_sigaction == libc::SIG_DFL) {
+            // SAFETY: a signal to this process.
+            unsafe { libc::kill(libc::getpid(), signal) };
+        }
+    }
 }
 
 /// Installs or removes the handler of the console's events, which Windows calls on a thread of its

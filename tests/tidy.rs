@@ -29,7 +29,7 @@ const FLOORS: &[(&str, Units)] = &[
             ("maps", &[]),
             ("netpoll", &["clock", "loom", "platform"]),
             ("lock", &["loom", "platform"]),
-            ("caught", &["panics"]),
+            ("caught", &["panics", "platform"]),
             ("random", &["loom"]),
             ("threads", &["fork", "panics"]),
             ("blocked", &["threads"]),
@@ -269,7 +269,6 @@ const FLOORS: &[(&str, Units)] = &[
 
 /// The only files with `unsafe` in them; each has some. Tests and models may have it too.
 const UNSAFE: &[&str] = &[
-    "caught/posix",
     "lock",
     "lock/sleep_lock",
     "platform",
