@@ -270,7 +270,6 @@ const FLOORS: &[(&str, Units)] = &[
 /// The only files with `unsafe` in them; each has some. Tests and models may have it too.
 const UNSAFE: &[&str] = &[
     "lock",
-    "lock/sleep_lock",
     "platform",
     "table",
     "header",

@@ -38,11 +38,11 @@
 //! A thread that wakes a sleeper then yields its core, because the sleeper often waited while the
 //! holder had lost that core, and would have to wait for the rest of the time slice.
 
-use std::cell::Cell;
+use std::collections::VecDeque;
 use std::sync::atomic::AtomicU32 as Knob;
 use std::sync::{Once, PoisonError};
 use std::time::Duration;
-use std::{hint, iter, ptr, thread};
+use std::{hint, ptr, thread};
 
 use crate::loom::atomic::{AtomicBool, AtomicU32, Ordering};
 use crate::loom::sync::{Condvar, Mutex, MutexGuard};
@@ -76,7 +76,7 @@ pub(crate) fn contentions() -> u32 {
 }
 
 /// Prepares the process for locks that sleep, once. Runtimes and channels call this when they are
-/// created.
+/// created. A thread that waits allocates nothing, unless more than [`ROOM`] wait in one bucket.
 ///
 /// Registering for the fence takes microseconds as long as the process has one thread, and
 /// milliseconds afterwards. Reading the number of CPUs takes 0.1 ms, because it reads files. A
@@ -89,6 +89,8 @@ pub(crate) fn prepare() {
         if thread::available_parallelism().is_ok_and(|cpus| cpus.get() == 1) {
             SPIN_LIMIT.store(SPIN_ALONE, Ordering::Relaxed);
         }
+        #[cfg(not(gopark_loom))]
+        TABLE.iter().for_each(|shard| shard.bucket().sleepers.reserve(ROOM));
     });
 }
 
@@ -178,36 +180,32 @@ impl SleepLock {
     /// issued.
     pub(super) fn sleep(&self, fence: impl Fn() -> bool) {
         let shard = self.shard();
-        let sleeper =
-            Sleeper { lock: self, next: Cell::new(ptr::null()), state: Cell::new(State::Notified) };
-        let wakeup = shard.wakeup(&sleeper);
         let mut place = State::Waiting;
         loop {
-            {
-                let bucket = shard.bucket();
-                // SAFETY: S1. At both ends of this iteration the sleeper is removed: by `remove`,
-                // or by the loop that waits for its removal.
-                unsafe { bucket.insert(&sleeper, place) };
+            let number = {
+                let mut bucket = shard.bucket();
                 self.asleep.store(true, Ordering::Relaxed);
-            }
+                bucket.insert(self, place)
+            };
             let fenced = fence();
             if self.try_lock() {
-                return self.remove(&shard.bucket(), &sleeper, State::Notified);
+                self.take_out(&mut shard.bucket(), number);
+                return;
             }
+            let wakeup = shard.wakeup(number);
             let mut bucket = shard.bucket();
-            while sleeper.is_inserted() {
+            while bucket.is_inserted(number) {
                 if fenced {
                     bucket = wakeup.wait(bucket).unwrap_or_else(PoisonError::into_inner);
                 } else {
-                    bucket = wakeup
-                        .wait_timeout(bucket, RETRY)
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0;
-                    self.remove(&bucket, &sleeper, State::Notified);
+                    let waited = wakeup.wait_timeout(bucket, RETRY);
+                    bucket = waited.unwrap_or_else(PoisonError::into_inner).0;
+                    break;
                 }
             }
+            let state = self.take_out(&mut bucket, number);
             drop(bucket);
-            if sleeper.state.get() == State::Granted || self.try_lock() {
+            if state == Some(State::Granted) || self.try_lock() {
                 return;
             }
             place = State::Starving;
@@ -219,29 +217,34 @@ impl SleepLock {
     #[inline(never)]
     pub(super) fn wake_one(&self) {
         let shard = self.shard();
-        let bucket = shard.bucket();
+        let mut bucket = shard.bucket();
         let Some(sleeper) = bucket.first_of(self) else { return };
-        let starving = sleeper.state.get() == State::Starving;
+        let starving = sleeper.state == State::Starving;
         // If another thread has acquired the lock first, its unlock sees `asleep` in turn.
         if starving && !self.try_lock() {
             return;
         }
-        self.remove(&bucket, sleeper, if starving { State::Granted } else { State::Notified });
-        let wakeup = shard.wakeup(sleeper);
+        sleeper.state = if starving { State::Granted } else { State::Notified };
+        let number = sleeper.number;
+        self.update(&mut bucket);
         // Before the wake-up, because the sleeper would otherwise have to wait for the mutex.
         drop(bucket);
-        wakeup.notify_all();
+        shard.wakeup(number).notify_all();
         if !MODELLED {
             thread::yield_now();
         }
     }
 
-    /// Removes a sleeper, unless another thread has removed it.
-    fn remove(&self, bucket: &Bucket, sleeper: &Sleeper, state: State) {
-        if sleeper.is_inserted() {
-            bucket.remove(sleeper, state);
-            self.asleep.store(bucket.first_of(self).is_some(), Ordering::Relaxed);
-        }
+    /// Takes the entry of a sleeper out of the bucket, and returns its last state.
+    fn take_out(&self, bucket: &mut Bucket, number: u64) -> Option<State> {
+        let state = bucket.take(number);
+        self.update(bucket);
+        state
+    }
+
+    /// Clears `asleep` if there is no inserted sleeper.
+    fn update(&self, bucket: &mut Bucket) {
+        self.asleep.store(bucket.first_of(self).is_some(), Ordering::Relaxed);
     }
 
     fn shard(&self) -> &'static Shard {
@@ -249,15 +252,20 @@ impl SleepLock {
     }
 }
 
-/// The state of a [`Sleeper`], written under the bucket's mutex.
+/// The number of sleepers for which a bucket has room from the beginning.
+const ROOM: usize = 8;
+
+/// The state of a [`Sleeper`].
 ///
 /// | state | meaning | left by |
 /// |---|---|---|
-/// | `Waiting` | inserted at the end | an unlock or its own thread, which remove it |
+/// | `Waiting` | inserted at the end | an unlock, which removes it; its own thread |
 /// | `Starving` | inserted at the front, because it has lost once | as `Waiting` |
-/// | `Notified` | not inserted; must try to acquire the lock | its own thread, which reinserts it |
-/// | `Granted` | not inserted; its thread holds the lock | |
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// | `Notified` | removed; must try to acquire the lock | its own thread, which inserts it again |
+/// | `Granted` | removed; its thread holds the lock | |
+///
+/// The thread takes the entry of a removed sleeper out of the bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Waiting,
     Starving,
@@ -265,68 +273,61 @@ enum State {
     Granted,
 }
 
-/// An entry for a sleeping thread, on that thread's stack. It is not allocated, because the thread
-/// may hold other locks.
-struct Sleeper<'a> {
-    lock: &'a SleepLock,
-    next: Cell<*const Sleeper<'static>>,
-    state: Cell<State>,
+/// An entry for a sleeping thread.
+#[derive(Debug)]
+struct Sleeper {
+    /// The address of the lock, which the thread borrows as long as it has an entry.
+    lock: usize,
+    number: u64,
+    state: State,
 }
 
-impl Sleeper<'_> {
+impl Sleeper {
     fn is_inserted(&self) -> bool {
-        matches!(self.state.get(), State::Waiting | State::Starving)
+        matches!(self.state, State::Waiting | State::Starving)
     }
 }
 
-/// A list of sleepers, of all the locks that share the bucket, under the bucket's mutex.
-///
-/// S1: an inserted sleeper is alive, and does not move until it is removed. S2: the cells of a
-/// sleeper are accessed under its bucket's mutex, or by its own thread while it is not inserted.
+/// The sleepers of all the locks that share the bucket, under the bucket's mutex.
+#[derive(Debug)]
 struct Bucket {
-    first: Cell<*const Sleeper<'static>>,
+    sleepers: VecDeque<Sleeper>,
+    /// The number of the last entry.
+    last: u64,
 }
-
-// SAFETY: S2.
-unsafe impl Send for Bucket {}
 
 impl Bucket {
     const fn new() -> Self {
-        Self { first: Cell::new(ptr::null()) }
+        Self { sleepers: VecDeque::new(), last: 0 }
     }
 
-    fn iter(&self) -> impl Iterator<Item = &Sleeper<'static>> {
-        let mut next = self.first.get();
-        iter::from_fn(move || {
-            // SAFETY: S1.
-            let sleeper = unsafe { next.as_ref() }?;
-            next = sleeper.next.get();
-            Some(sleeper)
-        })
+    /// Returns the first inserted sleeper of a lock.
+    fn first_of(&mut self, lock: &SleepLock) -> Option<&mut Sleeper> {
+        let lock = ptr::from_ref(lock).addr();
+        self.sleepers.iter_mut().find(|sleeper| sleeper.lock == lock && sleeper.is_inserted())
     }
 
-    fn first_of(&self, lock: &SleepLock) -> Option<&Sleeper<'static>> {
-        self.iter().find(|sleeper| ptr::eq(sleeper.lock, lock))
+    fn is_inserted(&self, number: u64) -> bool {
+        self.sleepers.iter().any(|sleeper| sleeper.number == number && sleeper.is_inserted())
     }
 
-    /// Inserts a sleeper: a starving one at the front, any other one at the end.
-    ///
-    /// # Safety
-    ///
-    /// S1: the sleeper is not inserted, and is neither moved nor dropped until it is removed.
-    unsafe fn insert(&self, sleeper: &Sleeper<'_>, state: State) {
-        sleeper.state.set(state);
-        let last = if state == State::Starving { None } else { self.iter().last() };
-        let link = last.map_or(&self.first, |last| &last.next);
-        sleeper.next.set(link.replace(ptr::from_ref(sleeper).cast()));
+    /// Inserts a sleeper: a starving one at the front, any other one at the end. Returns its
+    /// number.
+    fn insert(&mut self, lock: &SleepLock, state: State) -> u64 {
+        self.last += 1;
+        let sleeper = Sleeper { lock: ptr::from_ref(lock).addr(), number: self.last, state };
+        if state == State::Starving {
+            self.sleepers.push_front(sleeper);
+        } else {
+            self.sleepers.push_back(sleeper);
+        }
+        self.last
     }
 
-    /// Removes an inserted sleeper.
-    fn remove(&self, sleeper: &Sleeper<'_>, state: State) {
-        let this = ptr::from_ref(sleeper).cast();
-        let before = self.iter().find(|before| ptr::eq(before.next.get(), this));
-        before.map_or(&self.first, |before| &before.next).set(sleeper.next.get());
-        sleeper.state.set(state);
+    /// Takes an entry out, and returns its last state.
+    fn take(&mut self, number: u64) -> Option<State> {
+        let at = self.sleepers.iter().position(|sleeper| sleeper.number == number)?;
+        self.sleepers.remove(at).map(|sleeper| sleeper.state)
     }
 }
 
@@ -335,8 +336,7 @@ impl Bucket {
 #[repr(align(128))]
 struct Shard {
     bucket: Mutex<Bucket>,
-    /// A sleeper waits for one of these. They are not in the sleeper, because the sleeper may be
-    /// freed before it is notified.
+    /// A sleeper waits for one of these, by its number.
     wakeups: [Condvar; WAKEUPS],
 }
 
@@ -366,8 +366,8 @@ impl Shard {
         self.bucket.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wakeup(&self, sleeper: &Sleeper<'_>) -> &Condvar {
-        &self.wakeups[spread(ptr::from_ref(sleeper).addr()) % WAKEUPS]
+    fn wakeup(&self, number: u64) -> &Condvar {
+        &self.wakeups[number as usize % WAKEUPS]
     }
 }
 

@@ -12,8 +12,10 @@ impl SleepLock {
     #[cfg(not(gopark_loom))]
     pub(in crate::lock) fn sleepers(&self) -> (usize, usize) {
         let bucket = self.shard().bucket();
-        let own = || bucket.iter().filter(|sleeper| ptr::eq(sleeper.lock, self));
-        (own().count(), own().filter(|sleeper| sleeper.state.get() == State::Starving).count())
+        let lock = ptr::from_ref(self).addr();
+        let inserted = |sleeper: &&Sleeper| sleeper.lock == lock && sleeper.is_inserted();
+        let own = || bucket.sleepers.iter().filter(inserted);
+        (own().count(), own().filter(|sleeper| sleeper.state == State::Starving).count())
     }
 
     /// Unlocks, as if the load of `asleep` had come too early.
