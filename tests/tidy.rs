@@ -277,7 +277,6 @@ const UNSAFE: &[&str] = &[
     "waker",
     "wait/list",
     "wait/waiter",
-    "wait/watch",
     "wait/queue",
     "wait/event",
     "wait/acquire",

@@ -25,7 +25,7 @@
 //! an [`OwnWaiter`]. The lifetime in it requires that the `Queues` are borrowed as long as the
 //! future exists (Q4). The waiter records the address of its `Queues`, its *home*, and a wrong one
 //! is a panic. So the functions here are safe; [`OwnWaiter::new`] is not, and only
-//! [`acquire`](super::acquire) and the `KeptWaiter` call it.
+//! [`acquire`](super::acquire) and the [`KeptWaiter`] call it.
 //!
 //! Under the lock only pointers are moved. Wakers are cloned before the lock is taken, and are
 //! woken and dropped after it has been released: the queue returns them as a [`TaskWaker`] or a
@@ -33,14 +33,11 @@
 
 use std::cell::Cell;
 use std::marker::{PhantomData, PhantomPinned};
-#[cfg(feature = "net")]
 use std::mem;
 use std::ops::{Deref, DerefMut};
-#[cfg(feature = "net")]
 use std::pin::Pin;
 use std::process;
 use std::ptr;
-#[cfg(feature = "net")]
 use std::sync::Arc;
 use std::task::Context;
 
@@ -230,21 +227,21 @@ impl<X> Deref for OwnWaiter<'_, '_, X> {
     }
 }
 
-/// A waiter that keeps the owner of its queues, for a poll function, which borrows nothing between
-/// its calls.
+/// A waiter that keeps the owner of its queues, for a registration or a poll function, which
+/// borrows nothing between its calls.
 ///
-/// Its owner must unlink it first: its drop aborts as that of a linked waiter does.
-#[cfg(feature = "net")]
-pub(crate) struct KeptWaiter<T, X> {
+/// Its user must unlink it first: its drop aborts as that of a linked waiter does.
+pub(crate) struct KeptWaiter<T, X>(Pin<Arc<Kept<T, X>>>);
+
+struct Kept<T, X> {
     // Dropped first.
-    waiter: Pin<Arc<Waiter<X>>>,
+    waiter: Waiter<X>,
     owner: Arc<T>,
 }
 
-#[cfg(feature = "net")]
-impl<T, X> KeptWaiter<T, X> {
+impl<T: 'static, X> KeptWaiter<T, X> {
     pub(crate) fn new(owner: Arc<T>, extra: X) -> Self {
-        Self { waiter: Arc::pin(Waiter::with_waker(None, extra)), owner }
+        Self(Arc::pin(Kept { waiter: Waiter::with_waker(None, extra), owner }))
     }
 
     /// Calls `f` with the waiter and the owner of its queues.
@@ -254,25 +251,24 @@ impl<T, X> KeptWaiter<T, X> {
     ) -> R {
         // SAFETY: the waiter is pinned. As `f` accepts every lifetime, it finds queues for the
         // waiter only in `owner`, which is shared, so it stays as it is, and is dropped later. The
-        // exclusive borrow of `self` excludes another `OwnWaiter`.
-        f(unsafe { OwnWaiter::new(&self.waiter) }, &self.owner)
+        // exclusive borrow of `self`, which alone refers to it, excludes another `OwnWaiter`.
+        f(unsafe { OwnWaiter::new(&self.0.waiter) }, &self.0.owner)
     }
 }
 
 /// `N` queues, first in first out, and a value, under one lock.
 pub(crate) struct Queues<X, S = (), const N: usize = 1> {
-    lock: Lock<Inner<X, S, N>>,
-}
-
-struct Inner<X, S, const N: usize> {
+    lock: Lock<S>,
+    /// Only [`seems_empty`](Self::seems_empty) accesses them without the lock.
     lists: [Queue<X>; N],
-    value: S,
 }
 
 struct Queue<X>(List<Waiter<X>>);
 
 // SAFETY: the waiters are accessed only under the lock (Q2), by the thread that holds it.
 unsafe impl<X: Send + Sync> Send for Queue<X> {}
+// SAFETY: as above; so is the list, except for the check whether it is empty, which is atomic.
+unsafe impl<X: Send + Sync> Sync for Queue<X> {}
 
 impl<X, S, const N: usize> Queues<X, S, N> {
     const_fn! {
@@ -281,8 +277,15 @@ impl<X, S, const N: usize> Queues<X, S, N> {
             let lists = [const { Queue(List::new()) }; N];
             #[cfg(gopark_loom)]
             let lists = std::array::from_fn(|_| Queue(List::new()));
-            Queues { lock: Lock::new(Inner { lists, value }) }
+            Queues { lock: Lock::new(value), lists }
         }
+    }
+
+    /// Returns true if the queue is empty. Only a hint, unless another lock orders this call and
+    /// the changes of the queue.
+    #[inline(always)]
+    pub(crate) fn seems_empty(&self, queue: usize) -> bool {
+        self.lists[queue].0.seems_empty()
     }
 
     fn address(&self) -> usize {
@@ -349,12 +352,12 @@ impl<X, S, const N: usize> Queues<X, S, N> {
 /// below means that a waiter is alive (Q1) and may be accessed (Q2).
 pub(crate) struct Held<'q, X, S = (), const N: usize = 1> {
     queues: &'q Queues<X, S, N>,
-    guard: LockGuard<'q, Inner<X, S, N>>,
+    guard: LockGuard<'q, S>,
 }
 
 impl<'q, X, S, const N: usize> Held<'q, X, S, N> {
     fn list(&self, queue: usize) -> &List<Waiter<X>> {
-        &self.guard.lists[queue].0
+        &self.queues.lists[queue].0
     }
 
     /// Panics if the waiter is not linked here.
@@ -400,6 +403,28 @@ impl<'q, X, S, const N: usize> Held<'q, X, S, N> {
         }
     }
 
+    /// Returns true if the waiter at the front would wake the task of `cx`.
+    pub(crate) fn front_will_wake(&self, queue: usize, cx: &Context<'_>) -> bool {
+        self.front(queue).is_some_and(|front| {
+            // SAFETY: linked here. `will_wake` only compares pointers, and runs no foreign code.
+            unsafe { front.waker(|own| own.as_ref().is_some_and(|own| own.will_wake(cx.waker()))) }
+        })
+    }
+
+    /// Replaces the waker of a waiter that is linked here or was, or was in no queue yet. Returns
+    /// the old one, which must be dropped after the lock has been released.
+    pub(crate) fn replace_waker(
+        &mut self,
+        own: OwnWaiter<'_, 'q, X>,
+        waker: Option<TaskWaker>,
+    ) -> Option<TaskWaker> {
+        if !own.has_home(0) {
+            self.queues.check_home(own);
+        }
+        // SAFETY: the lock is held; without a home only the owner accesses the waiter.
+        unsafe { own.waker(|own| mem::replace(own, waker)) }
+    }
+
     /// Returns true if `waiter` is the only one.
     pub(crate) fn is_only(&self, queue: usize, waiter: &Waiter<X>) -> bool {
         // SAFETY: the lock is held.
@@ -431,8 +456,8 @@ impl<'q, X, S, const N: usize> Held<'q, X, S, N> {
             queue.0.is_front(waiter) || unsafe { queue.0.is_back(waiter) }
         };
         // A waiter that is neither first nor last can be removed from any list.
-        let other = self.guard.lists[1..].iter().find(ends);
-        let list = &other.unwrap_or(&self.guard.lists[0]).0;
+        let lists = &self.queues.lists;
+        let list = &lists[1..].iter().find(ends).unwrap_or(&lists[0]).0;
         // SAFETY: the lock is held; the waiter is linked, and if it is an end, it is one of `list`.
         unsafe { list.remove(waiter.cast_mut()) }
     }
@@ -503,13 +528,13 @@ impl<X, S, const N: usize> Deref for Held<'_, X, S, N> {
     type Target = S;
 
     fn deref(&self) -> &S {
-        &self.guard.value
+        &self.guard
     }
 }
 
 impl<X, S, const N: usize> DerefMut for Held<'_, X, S, N> {
     fn deref_mut(&mut self) -> &mut S {
-        &mut self.guard.value
+        &mut self.guard
     }
 }
 
