@@ -42,7 +42,7 @@ enum Begin {
 #[cold]
 #[inline(never)]
 fn begin_special(header: &Header, flags: Flags) -> Begin {
-    if flags.is_aborted() {
+    if flags.is_aborted() || flags.has_remote() && REMOTES.is_aborted(header) {
         return Begin::Ends;
     }
     match flags.keeper() {
@@ -375,8 +375,9 @@ fn park_first(header: &Header, waker: &Waker) -> bool {
     // SAFETY: it is the waker with which the task polls the goroutine.
     let own = || unsafe { OwnWaker::new(header, waker) };
     let before = header.set_registered(Executor::shard_of(header).registry.insert(own()));
-    if before.has_remote() {
-        REMOTES.parked(header, own());
+    if !before.has_remote() {
+        return before.is_aborted();
     }
-    before.is_aborted()
+    header.clear_has_remote();
+    REMOTES.parked(header, own()) || before.is_aborted()
 }

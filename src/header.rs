@@ -259,7 +259,8 @@ pub(crate) type Task = Runnable<Header>;
 /// * `ABORTED`: set when the goroutine must end, at its next suspension or without another poll.
 ///   Never cleared, except in a simulation.
 /// * `UNWINDING`: set when the goroutine wakes others while it unwinds. Never cleared.
-/// * `HAS_REMOTE`: set when a [`Remote`](crate::goroutine::Remote) of it is created. Never cleared.
+/// * `HAS_REMOTE`: set when a late [`Remote`](crate::goroutine::Remote) of it is created. Cleared
+///   when it has parked.
 /// * `KEEPER`, two bits: set when a deadlock report asks, and by the poll that answers, see
 ///   [`Keeper`]. Cleared when the poll after that begins.
 ///
@@ -321,7 +322,7 @@ impl Flags {
     /// Returns true if a poll of the goroutine must do more than poll its future.
     #[inline(always)]
     pub(crate) fn is_special(self) -> bool {
-        self.0 & (ABORTED | KEEPER) != 0
+        self.0 & (ABORTED | KEEPER | HAS_REMOTE) != 0
     }
 
     pub(crate) fn keeper(self) -> Keeper {
@@ -571,6 +572,11 @@ impl Header {
     pub(crate) fn set_has_remote(&self) -> Flags {
         // AcqRel: pairs with `set_registered`.
         Flags(self.flags.fetch_or(HAS_REMOTE, Ordering::AcqRel))
+    }
+
+    /// Records that all remotes of the goroutine find its waker.
+    pub(crate) fn clear_has_remote(&self) {
+        self.flags.fetch_and(!HAS_REMOTE, Ordering::Relaxed);
     }
 
     /// Asks whether something keeps a waker of the goroutine. Returns true if this is not known and

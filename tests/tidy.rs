@@ -287,7 +287,6 @@ const UNSAFE: &[&str] = &[
     "running",
     "executor",
     "goroutine",
-    "goroutine/remote",
     "chan/buffer",
     "chan/core",
     "chan/handle",

@@ -1,7 +1,7 @@
 //! Remotes, which abort a goroutine without its handle.
 
 use std::collections::BTreeMap;
-use std::ptr::NonNull;
+use std::mem::replace;
 use std::sync::{Arc, LazyLock, PoisonError};
 
 use crate::executor::Executor;
@@ -34,7 +34,7 @@ impl Remote {
     pub(crate) fn abort(&self) {
         let waker = match self {
             Self::Direct(waker) => mark_aborted(waker.header()),
-            Self::Late(late) => late.with(mark_aborted).flatten(),
+            Self::Late(late) => late.abort(mark_aborted).flatten(),
         };
         waker.into_iter().for_each(OwnWaker::wake);
     }
@@ -65,7 +65,7 @@ pub(super) static REMOTES: LazyLock<Remotes> = LazyLock::new(Remotes::new);
 /// Maps goroutines that have not parked to the state that their late remotes share.
 ///
 /// A goroutine has an entry from its first late remote until it parks or ends. An entry never
-/// outlives the goroutine's memory, to which it points. Proof: as long as the goroutine has a
+/// outlives the goroutine's memory, whose address is its key. Proof: as long as the goroutine has a
 /// handle, the handle keeps the memory alive. When the handle is dropped, it removes the entry if
 /// the goroutine has [ended](Header::set_ended). Otherwise the goroutine removes it, before it
 /// releases the memory. One of them does so: the goroutine stores that it has ended, and then loads
@@ -79,15 +79,15 @@ pub(crate) struct Late(Arc<Mutex<Way>>);
 
 /// How a late remote refers to its goroutine.
 enum Way {
-    /// It has an entry in [`Remotes`], so its memory is alive while this is locked.
-    Unparked(NonNull<Header>),
+    /// It has an entry in [`Remotes`]. The goroutine looks there whether it was aborted: when its
+    /// first poll begins, and when it parks.
+    Unparked {
+        is_aborted: bool,
+    },
     /// It has parked.
     Parked(OwnWaker),
     Ended,
 }
-
-// SAFETY: any thread may access a header.
-unsafe impl Send for Way {}
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -103,6 +103,7 @@ impl Remotes {
     fn late(&self, header: &Header, registered: impl FnOnce() -> Option<OwnWaker>) -> Late {
         let mut entries = lock(&self.0);
         if header.set_has_remote().is_registered() {
+            header.clear_has_remote();
             // The flag is read under the lock. So once one remote has found the goroutine parked,
             // all later ones do.
             return Late::new(registered().map_or(Way::Ended, Way::Parked));
@@ -110,14 +111,21 @@ impl Remotes {
         if header.has_ended() {
             return Late::new(Way::Ended);
         }
-        let new = || Late::new(Way::Unparked(NonNull::from(header)));
+        let new = || Late::new(Way::Unparked { is_aborted: false });
         entries.entry(key(header)).or_insert_with(new).clone()
     }
 
+    /// Returns true if a late remote has aborted the goroutine, which has not parked.
+    pub(super) fn is_aborted(&self, header: &Header) -> bool {
+        let late = lock(&self.0).get(&key(header)).cloned();
+        late.is_some_and(|late| late.is_aborted())
+    }
+
     /// Updates the remotes of a goroutine that has parked for the first time, and is registered.
+    /// Returns true if one of them has aborted it.
     #[cold]
-    pub(super) fn parked(&self, header: &Header, waker: OwnWaker) {
-        self.remove(header, Way::Parked(waker));
+    pub(super) fn parked(&self, header: &Header, waker: OwnWaker) -> bool {
+        self.remove(header, Way::Parked(waker))
     }
 
     /// Returns the flags of a goroutine that has ended. If it has a remote and has not parked, the
@@ -149,11 +157,11 @@ impl Remotes {
         }
     }
 
-    fn remove(&self, header: &Header, now: Way) {
+    /// Returns true if a remote has aborted the goroutine.
+    fn remove(&self, header: &Header, now: Way) -> bool {
         let removed = lock(&self.0).remove(&key(header));
-        if let Some(late) = removed {
-            *lock(&late.0) = now;
-        }
+        let before = removed.map(|late| replace(&mut *lock(&late.0), now));
+        matches!(before, Some(Way::Unparked { is_aborted: true }))
     }
 }
 
@@ -166,18 +174,23 @@ impl Late {
         Self(Arc::new(Mutex::new(way)))
     }
 
-    /// Calls `f` with the goroutine, if it has not ended: under the lock of its remotes, unless it
-    /// has parked.
-    fn with<R>(&self, f: impl FnOnce(&Header) -> R) -> Option<R> {
-        let way = lock(&self.0);
-        let waker = match &*way {
-            // SAFETY: the memory is alive, see `Way`.
-            Way::Unparked(header) => return Some(f(unsafe { header.as_ref() })),
+    fn is_aborted(&self) -> bool {
+        matches!(*lock(&self.0), Way::Unparked { is_aborted: true })
+    }
+
+    /// Aborts the goroutine if it has not ended. If it has parked, calls `mark` with it.
+    fn abort<R>(&self, mark: impl FnOnce(&Header) -> R) -> Option<R> {
+        let mut way = lock(&self.0);
+        let waker = match &mut *way {
+            Way::Unparked { is_aborted } => {
+                *is_aborted = true;
+                return None;
+            }
             Way::Parked(waker) => waker.clone(),
             Way::Ended => return None,
         };
         drop(way);
-        Some(f(waker.header()))
+        Some(mark(waker.header()))
     }
 }
 

@@ -6,7 +6,7 @@ use std::task::{RawWaker, RawWakerVTable, Waker};
 
 use loom::thread;
 
-use super::{Late, Remotes, lock};
+use super::{Late, Remotes, Way, lock};
 use crate::header::{Header, OwnWaker};
 use crate::loom::UnsafeCell;
 use crate::loom::atomic::{AtomicUsize, Ordering};
@@ -87,7 +87,7 @@ impl Modelled {
             self.touch();
             header.set_aborted().is_registered()
         };
-        remote.with(mark).unwrap_or(false)
+        remote.abort(mark).unwrap_or(false)
     }
 
     /// Drops the handle.
@@ -110,10 +110,11 @@ impl Modelled {
     /// Parks the goroutine for the first time. Returns true if it sees that it was aborted.
     fn park(&self) -> bool {
         let before = self.header.set_registered(0);
-        if before.has_remote() {
-            self.remotes.parked(&self.header, self.waker());
+        if !before.has_remote() {
+            return before.is_aborted();
         }
-        before.is_aborted()
+        self.header.clear_has_remote();
+        self.remotes.parked(&self.header, self.waker()) || before.is_aborted()
     }
 
     fn has_entry(&self) -> bool {
@@ -147,7 +148,7 @@ fn a_late_remote_of_a_goroutine_that_ends_has_no_entry_left() {
             remote
         });
         assert!(!goroutine.has_entry());
-        assert!(remote.with(|_| ()).is_none());
+        assert!(matches!(*lock(&remote.0), Way::Ended));
     });
 }
 
