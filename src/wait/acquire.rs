@@ -284,8 +284,11 @@ impl<'a, M: Mode> Waiting<'a, M> {
         // SAFETY: as in `poll`.
         let stage = End(unsafe { &mut self.get_unchecked_mut().stage });
         let Stage::Waiting(waiter) = &*stage.0 else { return };
-        // SAFETY: as in `poll`.
-        resource.cancel(unsafe { OwnWaiter::new(waiter) });
+        // Otherwise `enqueue` has panicked before it linked the waiter.
+        if waiter.was_linked() {
+            // SAFETY: as in `poll`.
+            resource.cancel(unsafe { OwnWaiter::new(waiter) });
+        }
         drop(stage);
         if holders::is_on() && resource.recorded().is_some() {
             holders::waits_no_more();
@@ -430,3 +433,6 @@ macro_rules! acquisition {
     };
 }
 pub(crate) use acquisition;
+
+#[cfg(all(test, not(gopark_loom)))]
+mod tests;

@@ -24,7 +24,7 @@
 //! A queue never leaves its [`Queues`], and only the future of a waiter can link or remove it, with
 //! an [`OwnWaiter`]. The lifetime in it requires that the `Queues` are borrowed as long as the
 //! future exists (Q4). The waiter records the address of its `Queues`, its *home*, and a wrong one
-//! is a panic. So the functions here are safe; [`OwnWaiter::new`] is not, and only
+//! ends the process. So the functions here are safe; [`OwnWaiter::new`] is not, and only
 //! [`acquire`](super::acquire) and the [`KeptWaiter`] call it.
 //!
 //! Under the lock only pointers are moved. Wakers are cloned before the lock is taken, and are
@@ -145,6 +145,11 @@ impl<X> Waiter<X> {
         u32::from(self.home_high.get() ^ high) | (self.home_low.get() ^ low) == 0
     }
 
+    /// Returns true if the waiter was ever linked. For its owner.
+    pub(crate) fn was_linked(&self) -> bool {
+        !self.has_home(0)
+    }
+
     /// Returns true if the waiter is linked. Read without the lock, only false is final.
     pub(crate) fn is_linked(&self) -> bool {
         self.state() & LINKED != 0
@@ -159,6 +164,23 @@ impl<X> Waiter<X> {
     unsafe fn waker<R>(&self, f: impl FnOnce(&mut Option<TaskWaker>) -> R) -> R {
         // SAFETY: the caller promises that no other thread accesses the place now.
         self.place.with_mut(|place| f(unsafe { &mut (*place).waker }))
+    }
+}
+
+/// Ends the process if a caller has broken a condition: a panic would unwind while waiters are
+/// linked and the lock is held. Only the tests see one.
+#[inline(always)]
+fn require(condition: bool, what: &str) {
+    #[cold]
+    #[inline(never)]
+    fn broken(what: &str) -> ! {
+        if cfg!(test) {
+            panic!("{what}");
+        }
+        process::abort()
+    }
+    if !condition {
+        broken(what);
     }
 }
 
@@ -292,9 +314,9 @@ impl<X, S, const N: usize> Queues<X, S, N> {
         ptr::from_ref(self).addr()
     }
 
-    /// Panics if the waiter was linked in queues under another lock, or never.
+    /// Aborts if the waiter was linked in queues under another lock, or never.
     fn check_home(&self, own: OwnWaiter<'_, '_, X>) {
-        assert!(own.has_home(self.address()), "the waiter's home");
+        require(own.has_home(self.address()), "the waiter's home");
     }
 
     /// Acquires the lock until the result is dropped.
@@ -360,11 +382,11 @@ impl<'q, X, S, const N: usize> Held<'q, X, S, N> {
         &self.queues.lists[queue].0
     }
 
-    /// Panics if the waiter is not linked here.
+    /// Aborts if the waiter is not linked here.
     fn check_linked(&self, own: OwnWaiter<'_, 'q, X>) {
         self.queues.check_home(own);
         // The lock is held, so this is exact.
-        assert!(own.is_linked(), "the waiter is linked");
+        require(own.is_linked(), "the waiter is linked");
     }
 
     /// Prepares an unlinked waiter for a queue.
@@ -372,7 +394,7 @@ impl<'q, X, S, const N: usize> Held<'q, X, S, N> {
         let here = self.queues.address();
         // The state is exact: this lock is held, and without a home only the future knows it.
         let may = !own.is_linked() && (own.has_home(0) || own.has_home(here));
-        assert!(may, "the waiter is in no queue");
+        require(may, "the waiter is in no queue");
         own.set_home(here);
         own.state.store(QUEUED, Ordering::Relaxed);
     }
@@ -418,7 +440,7 @@ impl<'q, X, S, const N: usize> Held<'q, X, S, N> {
         own: OwnWaiter<'_, 'q, X>,
         waker: Option<TaskWaker>,
     ) -> Option<TaskWaker> {
-        if !own.has_home(0) {
+        if own.was_linked() {
             self.queues.check_home(own);
         }
         // SAFETY: the lock is held; without a home only the owner accesses the waiter.
@@ -474,7 +496,7 @@ impl<'q, X, S, const N: usize> Held<'q, X, S, N> {
 
     /// Moves all waiters to the end of another queue.
     pub(crate) fn append(&mut self, queue: usize, to: usize) {
-        assert!(queue != to, "two queues");
+        require(queue != to, "two queues");
         // SAFETY: the lock is held; the waiters stay at home.
         unsafe { self.list(to).append(self.list(queue)) }
     }
@@ -514,12 +536,11 @@ impl<'q, X, S, const N: usize> Held<'q, X, S, N> {
     /// Unlinks the waiter at the front, if it was notified and has not tried again yet. Its future
     /// will queue it again.
     pub(crate) fn pass_over(&mut self, queue: usize) {
-        if self.front(queue).is_some_and(|front| front.state() == NOTIFIED) {
-            // SAFETY: the lock is held.
-            let front = unsafe { self.list(queue).pop_front() }.expect("the front");
-            // SAFETY: the waiter is alive while the lock is held, because its future takes the lock
-            // before it is dropped.
-            unsafe { front.as_ref() }.state.store(PASSED, Ordering::Relaxed);
+        if let Some(front) = self.front(queue).filter(|front| front.state() == NOTIFIED) {
+            // SAFETY: the lock is held, and the front is linked.
+            unsafe { self.list(queue).remove(ptr::from_ref(front).cast_mut()) };
+            // Its future takes the lock before it drops the waiter.
+            front.state.store(PASSED, Ordering::Relaxed);
         }
     }
 }
