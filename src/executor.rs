@@ -55,6 +55,7 @@
 use std::cell::Cell;
 use std::io;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::panic::Location;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -136,10 +137,10 @@ pub(crate) const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 struct Worker {
     run_next: RunNext,
     /// The runtime whose goroutine this thread is polling.
-    executor: Cell<*const Executor>,
+    executor: Cell<Option<&'static Executor>>,
     /// The runtime to which this thread belongs.
-    home: Cell<*const Executor>,
-    processor: Cell<*const Processor>,
+    home: Cell<Option<&'static Executor>>,
+    processor: Cell<Option<&'static Processor>>,
     running: Running,
     /// The number of polls of the processor when a goroutine last yielded: it must be enqueued
     /// behind every runnable goroutine.
@@ -172,9 +173,9 @@ impl Worker {
         const fn new() -> Self {
             Worker {
                 run_next: RunNext::new(),
-                executor: Cell::new(ptr::null()),
-                home: Cell::new(ptr::null()),
-                processor: Cell::new(ptr::null()),
+                executor: Cell::new(None),
+                home: Cell::new(None),
+                processor: Cell::new(None),
                 running: Running::new(),
                 yielded: Cell::new(0),
                 polling: Cell::new(false),
@@ -193,9 +194,10 @@ impl Worker {
         WORKER.with(f)
     }
 
-    fn home(&self) -> Option<&'static Executor> {
-        // SAFETY: executors are never freed.
-        unsafe { self.home.get().as_ref() }
+    /// Returns true if this thread is polling a goroutine of `executor`.
+    #[inline(always)]
+    fn polls_for(&self, executor: &Executor) -> bool {
+        ptr::eq(self.executor.get().map_or(ptr::null(), ptr::from_ref), executor)
     }
 
     /// Returns the [`Place`] of the processor that this worker holds.
@@ -222,16 +224,9 @@ impl Worker {
     /// have lost it.
     #[inline(always)]
     fn hold(&self) -> Option<Held<'_>> {
-        let processor = self.processor()?;
+        let processor = self.processor.get()?;
         let was = self.run_next.try_hold()?;
         Some(Held { worker: PhantomData, was, processor })
-    }
-
-    /// Returns the processor that this thread holds, unless it has lost it.
-    #[inline(always)]
-    fn processor(&self) -> Option<&'static Processor> {
-        // SAFETY: processors are never freed.
-        unsafe { self.processor.get().as_ref() }
     }
 }
 
@@ -247,7 +242,7 @@ impl Held<'_> {
     #[inline(always)]
     fn queue(&mut self) -> Owner<'_, Task> {
         // SAFETY: the processor is held.
-        unsafe { self.processor.queue.owner() }
+        self.processor.queue.owner(unsafe { self.processor.queue.own().claim() })
     }
 }
 
@@ -261,7 +256,10 @@ unsafe fn from_slot(next: *mut ()) -> Option<Task> {
     NonNull::new(next).map(|next| unsafe { Task::from_raw(next) })
 }
 
-/// What belongs to a processor whose worker is in a poll, which cannot access it meanwhile.
+/// What belongs to a processor whose worker is in a poll, which cannot access it meanwhile. The
+/// drop gives it back: if the worker has seen that it was revoked, it checks under the lock, and
+/// continues.
+#[must_use = "dropping it gives the processor back"]
 struct Revoked<'a> {
     worker: &'a Worker,
     next: Option<Task>,
@@ -274,14 +272,19 @@ impl<'a> Revoked<'a> {
         let worker = Worker::holder_of(sched, processor)?;
         let next = worker.run_next.revoke()?;
         // SAFETY: while revoked, the slot and the queue belong to this thread.
-        let (next, queue) = unsafe { (from_slot(next), processor.queue.owner()) };
-        Some(Self { worker, next, queue })
+        let (next, own) = unsafe { (from_slot(next), processor.queue.own().claim()) };
+        Some(Self { worker, next, queue: processor.queue.owner(own) })
     }
 
-    /// Gives it back. If the worker has seen that it was revoked, it checks under the lock, and
-    /// continues.
-    fn reinstate(self) {
-        if let Some(next) = self.next {
+    /// Keeps the processor, and returns its run-next goroutine.
+    fn keep(self) -> Option<Task> {
+        ManuallyDrop::new(self).next.take()
+    }
+}
+
+impl Drop for Revoked<'_> {
+    fn drop(&mut self) {
+        if let Some(next) = self.next.take() {
             self.worker.run_next.swap(next.into_raw().as_ptr());
         }
         self.worker.run_next.reinstate();
@@ -439,8 +442,8 @@ impl Executor {
     fn watch_forks() {
         extern "C" fn forget() {
             Worker::with(|w| {
-                w.executor.set(ptr::null());
-                w.processor.set(ptr::null());
+                w.executor.set(None);
+                w.processor.set(None);
                 w.run_next.abandon();
                 w.running.forget_look();
             });
@@ -473,8 +476,7 @@ impl Executor {
     /// Returns the executor whose goroutine, or whose `block_on_local`, this thread runs.
     #[inline(always)]
     pub(crate) fn current() -> Option<&'static Self> {
-        // SAFETY: executors are never freed.
-        Worker::with(|w| unsafe { w.executor.get().as_ref() })
+        Worker::with(|w| w.executor.get())
     }
 
     /// The number of the runtime that uses it now.
@@ -496,8 +498,8 @@ impl Executor {
         });
         let (parker, clock) = (Arc::new(Parker::new()), ThreadClock::of_this_thread());
         Worker::with(|w| {
-            w.executor.set(self);
-            w.home.set(self);
+            w.executor.set(Some(self));
+            w.home.set(Some(self));
             w.clock.set(&raw const clock);
             w.run_next.begin_exclusive();
             coop::set_executor(HOOKS);
@@ -511,15 +513,15 @@ impl Executor {
             let (mut searching, mut for_jobs) = (false, true);
             while let Some(held) = self.acquire_processor(w, &parker, &mut searching, for_jobs) {
                 for_jobs = false;
-                w.processor.set(held);
+                w.processor.set(Some(held));
                 coop::set_worker(Some(held.id));
                 self.run(w, held, &mut searching);
                 // The processor is idle now, or belongs to another worker.
-                w.processor.set(ptr::null());
+                w.processor.set(None);
                 coop::set_worker(None);
             }
             hooks.stopped();
-            w.executor.set(ptr::null());
+            w.executor.set(None);
             lock(&self.sched).workers.leave(w);
         });
     }
@@ -649,7 +651,7 @@ impl Executor {
             self.publish_private_queue(processor);
         }
         // SAFETY: only the holder calls this.
-        if let Some(task) = unsafe { processor.queue.owner() }.pop() {
+        if let Some(task) = processor.queue.owner(unsafe { processor.queue.own().claim() }).pop() {
             return Some(task);
         }
         let searches = |searching| searching || procs > 1 && self.idle.try_begin_search(procs);
@@ -742,7 +744,7 @@ impl Executor {
         // If the poll of a main has begun meanwhile, the goroutine stays.
         let next = if victim.is_kept() { None } else { revoked.next.take() };
         // Only the goroutine is taken.
-        revoked.reinstate();
+        drop(revoked);
         next
     }
 
@@ -899,7 +901,7 @@ impl Executor {
     pub(crate) fn schedule(task: Task, info: ScheduleInfo) {
         let executor = Self::of(task.metadata());
         Worker::with(|w| {
-            if !ptr::eq(w.executor.get(), executor) {
+            if !w.polls_for(executor) {
                 return executor.push_global(task);
             }
             coop::note_unwinding();
@@ -992,7 +994,7 @@ impl Executor {
     /// The caller owns the processor. Wakes no worker.
     fn drain(&self, processor: &Processor, next: Option<Task>) {
         // SAFETY: the caller owns the processor.
-        let own = unsafe { processor.queue.owner() }.take();
+        let own = processor.queue.owner(unsafe { processor.queue.own().claim() }).take();
         self.global.append(next.into_iter().chain(own).chain(processor.queue.shared().try_iter()));
     }
 
@@ -1001,7 +1003,7 @@ impl Executor {
     #[cold]
     fn publish_private_queue(&self, processor: &Processor) {
         // SAFETY: the caller is the holder.
-        self.global.append(unsafe { processor.queue.owner() }.take());
+        self.global.append(processor.queue.owner(unsafe { processor.queue.own().claim() }).take());
         self.notify();
     }
 
@@ -1079,7 +1081,7 @@ impl Executor {
         allocate: impl FnOnce(Header) -> (Task, R),
     ) -> R {
         Worker::with(|w| {
-            let held = if ptr::eq(w.executor.get(), self) { w.hold() } else { None };
+            let held = if w.polls_for(self) { w.hold() } else { None };
             let shard = match &held {
                 Some(held) => {
                     held.processor.shard.count_started();
@@ -1130,7 +1132,7 @@ impl Executor {
     #[inline(always)]
     pub(crate) fn finished(&'static self) {
         Worker::with(|w| {
-            if ptr::eq(w.executor.get(), self) {
+            if w.polls_for(self) {
                 if let Some(held) = w.hold() {
                     return held.processor.shard.count_finished();
                 }
@@ -1183,7 +1185,7 @@ impl Executor {
     /// joins and ends the others, and it ends the runtime.
     fn run_monitor(&'static self) {
         threads::serve();
-        Worker::with(|w| w.home.set(self));
+        Worker::with(|w| w.home.set(Some(self)));
         let (mut idle_looks, mut seen, mut last) = (0, 0, Time::now());
         lock(&self.sched).alert = FIRST_LOOKS;
         loop {
@@ -1342,8 +1344,8 @@ impl Executor {
     /// Takes a processor from its worker, if that is in a poll, and moves its goroutines to the
     /// global queue.
     fn revoke(&self, sched: &Sched, processor: &Processor) -> bool {
-        let Some(Revoked { next, .. }) = Revoked::take(sched, processor) else { return false };
-        self.drain(processor, next);
+        let Some(revoked) = Revoked::take(sched, processor) else { return false };
+        self.drain(processor, revoked.keep());
         true
     }
 
@@ -1400,7 +1402,7 @@ impl Executor {
         drop(sched);
         Worker::with(|w| match w.hold() {
             // Do this at once, not when this poll ends.
-            Some(held) if procs > 1 && ptr::eq(w.executor.get(), self) => {
+            Some(held) if procs > 1 && w.polls_for(self) => {
                 self.publish_private_queue(held.processor)
             }
             _ => {}
@@ -1422,9 +1424,7 @@ impl Executor {
     /// Returns true if this thread's processor could run no other goroutine than the running one.
     fn is_alone() -> bool {
         Worker::with(|w| {
-            let Some(held) = w.hold() else { return false };
-            // SAFETY: a thread with a processor has an executor, which is never freed.
-            let executor = unsafe { &*w.executor.get() };
+            let (Some(held), Some(executor)) = (w.hold(), w.executor.get()) else { return false };
             w.run_next.seems_empty()
                 && held.processor.queue.is_empty()
                 && executor.global.is_empty()

@@ -1,4 +1,5 @@
 //! Locks that are held for a few pointer moves: [`RawLock`], and [`Lock`], which owns its value.
+//! [`Exclusive`] is a value without a lock.
 //!
 //! `std`'s mutex pays a second locked instruction to unlock, about 15 ns a pair instead of 10: a
 //! fifth of a whole context switch. A spin lock does not, but if its holder loses its core, every
@@ -140,5 +141,45 @@ impl<T> DerefMut for LockGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: the guard holds the value's lock.
         self.value.with_mut(|value| unsafe { &mut *value })
+    }
+}
+
+/// A value that its users access in turn, by a protocol of their own.
+#[derive(Debug)]
+pub(crate) struct Exclusive<T>(UnsafeCell<T>);
+
+// SAFETY: only the user with the claim accesses the value, from any thread.
+unsafe impl<T: Send> Sync for Exclusive<T> {}
+
+impl<T> Exclusive<T> {
+    const_fn! {
+        pub(crate) const fn new(value: T) -> Self {
+            Self(UnsafeCell::new(value))
+        }
+    }
+
+    /// Returns the right to access the value.
+    ///
+    /// # Safety
+    ///
+    /// As long as the result is used no other one is. What was done with others before happened
+    /// before.
+    #[inline(always)]
+    pub(crate) unsafe fn claim(&self) -> Claim<'_, T> {
+        Claim(self)
+    }
+}
+
+/// The right to access an [`Exclusive`] value.
+#[derive(Debug)]
+pub(crate) struct Claim<'a, T>(&'a Exclusive<T>);
+
+impl<T> Claim<'_, T> {
+    /// Calls `f` with the value.
+    #[inline(always)]
+    pub(crate) fn with<R>(&mut self, f: impl FnOnce(&mut T) -> R) -> R {
+        // SAFETY: `claim` was promised that no other claim is used, and `self` is borrowed
+        // exclusively.
+        self.0.0.with_mut(|value| f(unsafe { &mut *value }))
     }
 }

@@ -8,7 +8,7 @@ use std::{ptr, thread};
 use concurrent_queue::{ConcurrentQueue, PushError};
 
 use crate::header::Task;
-use crate::loom::UnsafeCell;
+use crate::lock::{Claim, Exclusive};
 use crate::loom::atomic::{AtomicUsize, Ordering};
 use crate::panics::lock;
 use crate::platform;
@@ -23,14 +23,11 @@ use crate::platform;
 pub(crate) struct RunQueue<T> {
     shared: ConcurrentQueue<T>,
     capacity: usize,
-    own: UnsafeCell<VecDeque<T>>,
+    /// Claimed by the processor's holder.
+    own: Exclusive<VecDeque<T>>,
     /// The length of `own`: written by the holder, a hint for other threads.
     own_len: AtomicUsize,
 }
-
-// SAFETY: only the processor's holder accesses `own`, through an `Owner`; the rest is `Sync` for
-// `T: Send`.
-unsafe impl<T: Send> Sync for RunQueue<T> {}
 
 impl<T> RunQueue<T> {
     /// Creates a queue with room for `capacity` items in each of the two.
@@ -38,7 +35,7 @@ impl<T> RunQueue<T> {
         Self {
             shared: ConcurrentQueue::bounded(capacity),
             capacity,
-            own: UnsafeCell::new(VecDeque::with_capacity(capacity)),
+            own: Exclusive::new(VecDeque::with_capacity(capacity)),
             own_len: AtomicUsize::new(0),
         }
     }
@@ -74,32 +71,36 @@ impl<T> RunQueue<T> {
         self.shared.push(item).map_err(PushError::into_inner)
     }
 
-    /// Returns the owner's end.
-    ///
-    /// # Safety
-    ///
-    /// The caller holds the processor as long as it uses the result, and uses one at a time.
+    /// The `own` queue, for the processor's holder to claim.
     #[inline(always)]
-    pub(crate) unsafe fn owner(&self) -> Owner<'_, T> {
-        Owner(self)
+    pub(crate) fn own(&self) -> &Exclusive<VecDeque<T>> {
+        &self.own
+    }
+
+    /// Returns the owner's end, for the holder of the processor, which has claimed the
+    /// [`own`](Self::own) queue.
+    #[inline(always)]
+    pub(crate) fn owner<'a>(&'a self, own: Claim<'a, VecDeque<T>>) -> Owner<'a, T> {
+        Owner { queue: self, own }
     }
 }
 
 /// The end of a queue that only the holder of the processor uses.
-pub(crate) struct Owner<'a, T>(&'a RunQueue<T>);
+pub(crate) struct Owner<'a, T> {
+    queue: &'a RunQueue<T>,
+    own: Claim<'a, VecDeque<T>>,
+}
 
 impl<T> Owner<'_, T> {
     /// Enqueues in the `own` queue, if it has room.
     #[inline(always)]
     pub(crate) fn push(&mut self, item: T) -> Result<(), T> {
-        if self.0.own_len() >= self.0.capacity {
+        if self.queue.own_len() >= self.queue.capacity {
             return Err(item);
         }
-        self.0.own.with_mut(|own| {
-            // SAFETY: only the owner accesses `own`.
-            let own = unsafe { &mut *own };
+        self.own.with(|own| {
             own.push_back(item);
-            self.0.own_len.store(own.len(), Ordering::Relaxed);
+            self.queue.own_len.store(own.len(), Ordering::Relaxed);
         });
         Ok(())
     }
@@ -109,19 +110,17 @@ impl<T> Owner<'_, T> {
     #[inline(always)]
     pub(crate) fn pop(&mut self) -> Option<T> {
         // This costs two loads; a pop that fails has a full fence.
-        if !self.0.shared.is_empty() {
-            if let Ok(item) = self.0.shared.pop() {
+        if !self.queue.shared.is_empty() {
+            if let Ok(item) = self.queue.shared.pop() {
                 return Some(item);
             }
         }
-        if self.0.own_len() == 0 {
+        if self.queue.own_len() == 0 {
             return None;
         }
-        self.0.own.with_mut(|own| {
-            // SAFETY: only the owner accesses `own`.
-            let own = unsafe { &mut *own };
+        self.own.with(|own| {
             let item = own.pop_front();
-            self.0.own_len.store(own.len(), Ordering::Relaxed);
+            self.queue.own_len.store(own.len(), Ordering::Relaxed);
             item
         })
     }
@@ -131,23 +130,21 @@ impl<T> Owner<'_, T> {
     /// looks for work meanwhile may miss some.
     pub(crate) fn each(&mut self, soon: impl Fn(&T), mut f: impl FnMut(&T)) {
         let mut in_hand: [Option<T>; IN_HAND] = [const { None }; IN_HAND];
-        let len = self.0.shared.len();
+        let len = self.queue.shared.len();
         for at in 0..len + IN_HAND {
             let place = &mut in_hand[at % IN_HAND];
             if let Some(item) = place.take() {
                 f(&item);
                 // Other threads only take from the queue.
                 assert!(
-                    self.0.shared.push(item).is_ok(),
+                    self.queue.shared.push(item).is_ok(),
                     "there is room for an item that was taken"
                 );
             }
-            *place = if at < len { self.0.shared.pop().ok() } else { None };
+            *place = if at < len { self.queue.shared.pop().ok() } else { None };
             place.iter().for_each(&soon);
         }
-        self.0.own.with_mut(|own| {
-            // SAFETY: only the owner accesses `own`.
-            let own = unsafe { &*own };
+        self.own.with(|own| {
             for (at, item) in own.iter().enumerate() {
                 own.get(at + IN_HAND).into_iter().for_each(&soon);
                 f(item);
@@ -158,38 +155,32 @@ impl<T> Owner<'_, T> {
     /// Enqueues in the `own` queue, whatever its length.
     #[cfg(feature = "sim")]
     pub(crate) fn push_beyond(&mut self, item: T) {
-        self.0.own.with_mut(|own| {
-            // SAFETY: only the owner accesses `own`.
-            let own = unsafe { &mut *own };
+        self.own.with(|own| {
             own.push_back(item);
-            self.0.own_len.store(own.len(), Ordering::Relaxed);
+            self.queue.own_len.store(own.len(), Ordering::Relaxed);
         });
     }
 
     /// Calls `f` with the `own` queue.
     #[cfg(feature = "sim")]
     pub(crate) fn inspect<R>(&mut self, f: impl FnOnce(&VecDeque<T>) -> R) -> R {
-        // SAFETY: only the owner accesses `own`.
-        self.0.own.with_mut(|own| f(unsafe { &*own }))
+        self.own.with(|own| f(own))
     }
 
     /// Takes the item at that place of the `own` queue.
     #[cfg(feature = "sim")]
     pub(crate) fn remove(&mut self, at: usize) -> Option<T> {
-        self.0.own.with_mut(|own| {
-            // SAFETY: only the owner accesses `own`.
-            let own = unsafe { &mut *own };
+        self.own.with(|own| {
             let item = own.remove(at);
-            self.0.own_len.store(own.len(), Ordering::Relaxed);
+            self.queue.own_len.store(own.len(), Ordering::Relaxed);
             item
         })
     }
 
     /// Takes all items of the `own` queue.
     pub(crate) fn take(&mut self) -> impl Iterator<Item = T> + use<T> {
-        self.0.own_len.store(0, Ordering::Relaxed);
-        // SAFETY: only the owner accesses `own`.
-        self.0.own.with_mut(|own| std::mem::take(unsafe { &mut *own })).into_iter()
+        self.queue.own_len.store(0, Ordering::Relaxed);
+        self.own.with(std::mem::take).into_iter()
     }
 }
 

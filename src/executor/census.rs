@@ -212,7 +212,7 @@ impl Executor {
             let Some(mut revoked) = Revoked::take(&sched, processor) else { continue };
             revoked.next.iter().for_each(&mut f);
             revoked.queue.each(prefetch, &mut f);
-            revoked.reinstate();
+            drop(revoked);
             drop(sched);
             // A thief that has missed goroutines may be asleep.
             if !processor.queue.is_empty() {

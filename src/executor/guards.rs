@@ -17,8 +17,8 @@ impl Executor {
     /// the thread's own processor is not used, because it may belong to another runtime.
     pub(crate) fn make_current(&'static self) -> Entered {
         Worker::with(|w| Entered {
-            executor: w.executor.replace(self),
-            processor: w.processor.replace(ptr::null()),
+            executor: w.executor.replace(Some(self)),
+            processor: w.processor.replace(None),
         })
     }
 
@@ -50,7 +50,7 @@ impl Executor {
     /// a poll or between two.
     pub(crate) fn holds_processor() -> bool {
         Worker::with(|w| {
-            let Some(processor) = w.processor() else { return false };
+            let Some(processor) = w.processor.get() else { return false };
             // Under the lock, if a thief or a census is at it for a moment.
             let is_owner = |this: &Self| {
                 let _sched = lock(&this.sched);
@@ -69,7 +69,7 @@ impl Executor {
     pub(crate) fn yield_now() {
         Worker::with(|w| {
             let polls = |processor: &Processor| processor.polls.load(Ordering::Relaxed);
-            w.yielded.set(w.processor().map_or(0, polls));
+            w.yielded.set(w.processor.get().map_or(0, polls));
         });
     }
 
@@ -101,7 +101,7 @@ impl Executor {
     pub(super) fn blocked(f: &mut dyn FnMut()) {
         let is_goroutine = coop::is_polling();
         let lend = |w: &Worker| if is_goroutine { Self::lend_processor(w, false) } else { None };
-        let end_rest = || Worker::with(Worker::home).into_iter().for_each(Self::end_rest);
+        let end_rest = || Worker::with(|w| w.home.get()).into_iter().for_each(Self::end_rest);
         let lent = Worker::with(lend);
         end_rest();
         f();
@@ -116,7 +116,7 @@ impl Executor {
         w: &Worker,
         even_if_busy: bool,
     ) -> Option<(&'static Self, &'static Processor)> {
-        let (this, processor) = (Self::current()?, w.processor()?);
+        let (this, processor) = (Self::current()?, w.processor.get()?);
         if !this.spares.can_call() {
             return None;
         }
@@ -199,8 +199,8 @@ impl Worker {
 
 /// A guard that restores the thread's current executor and its processor.
 pub(crate) struct Entered {
-    executor: *const Executor,
-    processor: *const Processor,
+    executor: Option<&'static Executor>,
+    processor: Option<&'static Processor>,
 }
 
 impl Drop for Entered {

@@ -52,7 +52,7 @@ impl Executor {
         if self.closing.load(Ordering::SeqCst) {
             self.discard(task);
         } else if is_job {
-            let is_here = |w: &Worker| ptr::eq(w.home.get(), self);
+            let is_here = |w: &Worker| w.home.get().is_some_and(|home| ptr::eq(home, self));
             let outer = Worker::with(|w| w.job.get().filter(|_| is_here(w)));
             if !self.spares.submit(task, outer) {
                 self.monitor.unpark();
@@ -80,7 +80,7 @@ impl Executor {
     /// a job, which now waits for the runtime.
     pub(crate) fn lend_thread() -> Option<Lent> {
         Worker::with(|w| {
-            let (home, job) = (w.home()?, w.job.get()?);
+            let (home, job) = (w.home.get()?, w.job.get()?);
             home.spares.lend_thread(job, true);
             home.monitor.unpark();
             Some(Lent { job, of_this_thread: PhantomData })
@@ -96,7 +96,7 @@ pub(crate) struct Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        let home = Worker::with(Worker::home);
+        let home = Worker::with(|w| w.home.get());
         home.into_iter().for_each(|home| home.spares.lend_thread(self.job, false));
     }
 }

@@ -23,7 +23,7 @@ impl Executor {
     /// end for at most `patience`, and not at all if the end may depend on this thread. Returns the
     /// number of goroutines that are left; the monitor completes the shutdown when they have ended.
     pub(crate) fn shutdown(&'static self, patience: Duration) -> usize {
-        let home = Worker::with(|w| w.home()).map(|home| home.index);
+        let home = Worker::with(|w| w.home.get()).map(|home| home.index);
         let waiting = threads::Waiting::begin(home, self.index);
         let patience = waiting.as_ref().map_or(Duration::ZERO, |_| patience);
         let generation = self.generation();

@@ -81,8 +81,8 @@ pub(crate) struct Simulation {
 #[must_use = "end the simulation"]
 pub(crate) struct Outer {
     entered: Entered,
-    executor: *const Executor,
-    processor: *const Processor,
+    executor: Option<&'static Executor>,
+    processor: Option<&'static Processor>,
     running: running::Outer,
     was_busy: bool,
     ids: Ids,
@@ -137,8 +137,8 @@ impl Simulation {
             executor.idle.transition_to_idle();
             Outer {
                 entered,
-                executor: w.executor.replace(executor),
-                processor: w.processor.replace(processor),
+                executor: w.executor.replace(Some(executor)),
+                processor: w.processor.replace(Some(processor)),
                 running: w.running.begin_nested(ptr::null()),
                 was_busy: w.run_next.try_hold().expect("it has no processor that could be revoked"),
                 ids: w.ids.restart(),

@@ -835,7 +835,9 @@ fn the_goroutines_of_a_processor_can_move_to_the_global_queue() {
     let own = || {
         still.goroutine();
         // SAFETY: only the test holds the processor.
-        assert!(unsafe { processor.queue.owner() }.push(executor.global.pop().unwrap()).is_ok());
+        let own = unsafe { processor.queue.own().claim() };
+        let task = executor.global.pop().unwrap();
+        assert!(processor.queue.owner(own).push(task).is_ok());
     };
     still.goroutines(0, 2);
     executor.drain(processor, None);

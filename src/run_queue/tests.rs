@@ -2,7 +2,7 @@ use super::*;
 
 fn drain(queue: &RunQueue<usize>) -> Vec<usize> {
     // SAFETY: this thread alone knows the queue.
-    std::iter::from_fn(|| unsafe { queue.owner() }.pop()).collect()
+    std::iter::from_fn(|| queue.owner(unsafe { queue.own().claim() }).pop()).collect()
 }
 
 #[test]
@@ -13,7 +13,7 @@ fn what_a_change_left_in_the_shared_queue_comes_before_the_own_ones() {
         (Ok(()), Ok(()), Err(9))
     );
     // SAFETY: this thread alone knows the queue.
-    let mut own = unsafe { queue.owner() };
+    let mut own = queue.owner(unsafe { queue.own().claim() });
     assert_eq!((own.push(3), own.push(4), own.push(9)), (Ok(()), Ok(()), Err(9)));
     assert_eq!((queue.len(), queue.own_len(), queue.is_empty()), (4, 2, false));
     assert_eq!(drain(&queue), [1, 2, 3, 4]);
@@ -24,7 +24,7 @@ fn what_a_change_left_in_the_shared_queue_comes_before_the_own_ones() {
 fn a_queue_with_something_on_one_side_is_not_empty() {
     let (own, shared) = (RunQueue::new(2), RunQueue::new(2));
     // SAFETY: this thread alone knows the queue.
-    unsafe { own.owner() }.push(1).unwrap();
+    own.owner(unsafe { own.own().claim() }).push(1).unwrap();
     shared.push_shared(1).unwrap();
     assert_eq!((own.is_empty(), shared.is_empty()), (false, false));
 }
@@ -33,7 +33,7 @@ fn a_queue_with_something_on_one_side_is_not_empty() {
 fn the_own_queue_can_be_taken_as_a_whole() {
     let queue = RunQueue::new(2);
     // SAFETY: this thread alone knows the queue.
-    let mut own = unsafe { queue.owner() };
+    let mut own = queue.owner(unsafe { queue.own().claim() });
     own.push("a").unwrap();
     own.push("b").unwrap();
     assert_eq!((own.take().collect::<Vec<_>>(), queue.is_empty()), (vec!["a", "b"], true));
@@ -46,13 +46,15 @@ fn a_look_finds_each_once_and_keeps_their_order() {
         for item in 0..len {
             queue.push_shared(item).unwrap();
             // SAFETY: this thread alone knows the queue.
-            unsafe { queue.owner() }.push(item).unwrap();
+            queue.owner(unsafe { queue.own().claim() }).push(item).unwrap();
         }
         let expected: Vec<_> = (0..len).chain(0..len).collect();
         for _ in 0..2 {
             let (soon, mut seen) = (std::cell::Cell::new(0), Vec::new());
             // SAFETY: this thread alone knows the queue.
-            unsafe { queue.owner() }.each(|_| soon.set(soon.get() + 1), |item| seen.push(*item));
+            queue
+                .owner(unsafe { queue.own().claim() })
+                .each(|_| soon.set(soon.get() + 1), |item| seen.push(*item));
             assert_eq!((&seen, soon.get()), (&expected, len + len.saturating_sub(IN_HAND)));
         }
         assert_eq!(drain(&queue), expected);
