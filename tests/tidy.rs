@@ -281,7 +281,6 @@ const UNSAFE: &[&str] = &[
     "wait/event",
     "wait/acquire",
     "net/hyper",
-    "timer/wheel",
     "timer/shard",
     "running",
     "executor",

@@ -22,12 +22,13 @@ use std::pin::Pin;
 use std::ptr::{self, NonNull};
 use std::task::Context;
 
-use super::wheel::{Entry, Wheel};
+use super::wheel::{Due, Entry, Wheel};
 use crate::clock::Time;
 use crate::lock::Lock;
 use crate::loom::UnsafeCell;
 use crate::loom::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering};
 use crate::platform;
+use crate::wait::list::{Lent, Member};
 use crate::waker::{TaskWaker, WakeList};
 
 /// The maximum number of nodes that are moved under one hold of the locks.
@@ -69,7 +70,7 @@ unsafe impl Sync for Node {}
 impl Node {
     pub(crate) fn new(due: Time) -> Self {
         Self {
-            entry: Entry::new(due),
+            entry: Entry::new(Due::new(due)),
             waker: UnsafeCell::new(None),
             home: AtomicPtr::new(ptr::null_mut()),
             state: AtomicU8::new(state::IDLE),
@@ -87,7 +88,7 @@ impl Node {
     /// `new` and `Shard::insert` set it. The owner, which calls the latter, may read it at any
     /// time.
     pub(crate) fn due(&self) -> Time {
-        self.entry.due.get()
+        self.entry.value.get()
     }
 
     /// Returns the node's [`state`], for the owner. A poll must read it once, because the node may
@@ -146,7 +147,7 @@ impl Node {
     fn take_out(&self) -> Option<TaskWaker> {
         let waker = self.with_home(|home, timers| {
             // SAFETY: the lock is held, and the node is in this wheel (T1).
-            unsafe { timers.wheel.remove(self.entry()) };
+            timers.wheel.remove(unsafe { Member::new(&self.entry) });
             if timers.wheel.is_empty() {
                 home.next_due.store(Time::NEVER.as_nanos(), Ordering::Relaxed);
             }
@@ -186,7 +187,7 @@ impl Node {
     pub(crate) fn reset(self: Pin<&mut Self>, due: Time) -> (Unqueued<'_>, Option<TaskWaker>) {
         let (node, waker) = self.withdraw();
         let waker = waker.or_else(|| node.keep_waker(None));
-        node.0.entry.due.set(due);
+        node.0.entry.value.set(due);
         node.0.state.store(state::IDLE, Ordering::Relaxed);
         (node, waker)
     }
@@ -292,12 +293,12 @@ impl Shard {
             return Err((node, waker));
         }
         let node = node.0;
-        node.entry.due.set(due);
+        node.entry.value.set(due);
         // SAFETY: no other thread accesses a node that is not queued.
         node.waker.with_mut(|slot| unsafe { *slot = Some(waker) });
         node.home.store(ptr::from_ref(self).cast_mut(), Ordering::Relaxed);
-        // SAFETY: the lock is held; the node is in no wheel, and its drop removes it (T3).
-        unsafe { timers.wheel.insert(node.entry()) };
+        // SAFETY: the node is in no wheel, and its drop removes it (T3).
+        timers.wheel.insert(unsafe { Lent::new(node.entry()) });
         // Release: pairs with the Acquire load in `state`, after which a `cancel` on another thread
         // reads the home.
         node.state.store(state::QUEUED, Ordering::Release);
@@ -328,15 +329,13 @@ impl Shard {
     /// nodes.
     fn take_due(&self, now: Time, most: usize, wakes: &mut WakeList) -> usize {
         let mut timers = self.timers.lock();
-        // SAFETY: the lock is held (T1).
-        unsafe { timers.wheel.advance(now) };
+        timers.wheel.advance(now);
         let mut count = 0;
         while count < most {
-            // SAFETY: the lock is held (T1).
-            let Some(entry) = (unsafe { timers.wheel.pop() }) else { break };
+            let Some(entry) = timers.wheel.pop() else { break };
             // SAFETY: a node that was removed from the wheel belongs to this thread until it
             // stores `FIRED` (T2).
-            let waker = unsafe { Node::fire(entry.cast()) };
+            let waker = unsafe { Node::fire(entry.as_raw().cast()) };
             if let Some(waker) = &waker {
                 // The waker is called at the end of the round.
                 platform::prefetch_write(waker.data().cast());
@@ -344,8 +343,7 @@ impl Shard {
             wakes.push(waker);
             count += 1;
         }
-        // SAFETY: the lock is held (T1).
-        let next_due = unsafe { timers.wheel.next_due() };
+        let next_due = timers.wheel.next_due();
         self.next_due.store(next_due.as_nanos(), Ordering::Relaxed);
         count
     }
@@ -376,18 +374,15 @@ impl Shard {
             // `other` is the same in every call, so the locks are always taken in this order.
             let mut to = other.timers.lock();
             for _ in 0..BATCH {
-                // SAFETY: the lock is held.
-                let Some(entry) = (unsafe { from.wheel.pop_any() }) else {
+                let Some(entry) = from.wheel.pop_any() else {
                     self.next_due.store(Time::NEVER.as_nanos(), Ordering::Relaxed);
                     return;
                 };
-                // SAFETY: both locks are held (T1).
-                let due = unsafe {
-                    let node = entry.cast::<Node>().as_ref();
-                    node.home.store(ptr::from_ref(other).cast_mut(), Ordering::Release);
-                    to.wheel.insert(entry);
-                    node.due()
-                };
+                let due = entry.get();
+                // SAFETY: both locks are held, so the node is alive (T1).
+                let node = unsafe { entry.as_raw().cast::<Node>().as_ref() };
+                node.home.store(ptr::from_ref(other).cast_mut(), Ordering::Release);
+                to.wheel.insert(entry);
                 if due < other.next_due() {
                     other.next_due.store(due.as_nanos(), Ordering::Relaxed);
                 }

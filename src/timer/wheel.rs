@@ -9,15 +9,13 @@
 //! A slot of level 0 is one nanosecond. So entries become ready in the order of their times, none
 //! before its time, and those with the same time in the order of their insertion.
 //!
-//! The wheel has no lock; its owner must provide one.
+//! The wheel has no lock. Its user proves with a [`Lent`] and a [`Member`] that it has one.
 
 use std::array;
-use std::cell::Cell;
-use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::clock::Time;
-use crate::loom::UnsafeCell;
-use crate::wait::list::{self, Links, List};
+use crate::wait::list::{self, EntryList, Lent, Member};
 
 /// The slots of a level, as a power of two. Fewer under loom, whose lists are large.
 const BITS: u32 = if cfg!(gopark_loom) { 1 } else { 4 };
@@ -28,59 +26,53 @@ const LEVELS: usize = 64_u32.div_ceil(BITS) as usize;
 /// searching for the first entry, because that costs less.
 const SEARCH: usize = 32;
 
-/// An entry of a wheel.
+/// The time at which an entry is due. Its owner sets it, and only while the entry is in no wheel.
+/// It is atomic because the owner may read it at any time.
 #[derive(Debug)]
-pub(crate) struct Entry {
-    links: UnsafeCell<Links<Entry>>,
-    /// Written by the owner, and only while the entry is in no wheel.
-    pub(crate) due: Cell<Time>,
-}
+pub(crate) struct Due(AtomicU64);
 
-impl Entry {
+impl Due {
     pub(crate) fn new(due: Time) -> Self {
-        Self { links: UnsafeCell::new(Links::UNLINKED), due: Cell::new(due) }
+        Self(AtomicU64::new(due.as_nanos()))
     }
 
-    fn nanos(&self) -> u64 {
-        self.due.get().as_nanos()
-    }
-}
-
-// SAFETY: the links are the entry's own; while it is in a wheel, only the wheel accesses them.
-unsafe impl list::Node for Entry {
     #[inline(always)]
-    unsafe fn with_links<R>(this: *mut Self, f: impl FnOnce(&mut Links<Self>) -> R) -> R {
-        // SAFETY: passed on to the caller.
-        unsafe { (*this).links.with_mut(|links| f(&mut *links)) }
+    pub(crate) fn get(&self) -> Time {
+        Time::from_nanos(self.0.load(Ordering::Relaxed))
+    }
+
+    #[inline(always)]
+    pub(crate) fn set(&self, due: Time) {
+        self.0.store(due.as_nanos(), Ordering::Relaxed);
     }
 }
+
+/// An entry of a wheel.
+pub(crate) type Entry = list::Entry<Due>;
 
 /// The entries of one shard.
-///
-/// Every `unsafe fn` requires that the entries are alive, and that the caller has exclusive access
-/// to the wheel.
 #[derive(Debug)]
 pub(crate) struct Wheel {
     /// The time in nanoseconds to which the wheel has been advanced. The entries up to this time
     /// are in `ready`.
     now: u64,
-    ready: List<Entry>,
+    ready: EntryList<Due>,
     /// The number of entries in the slots.
     slotted: usize,
     /// A bit for each slot that is not empty.
     occupied: [u16; LEVELS],
-    slots: [[List<Entry>; SLOTS]; LEVELS],
+    slots: [[EntryList<Due>; SLOTS]; LEVELS],
 }
 
 impl Wheel {
     pub(crate) fn new() -> Self {
-        let slots = array::from_fn(|_| array::from_fn(|_| List::new()));
-        Self { now: 0, ready: List::new(), slotted: 0, occupied: [0; LEVELS], slots }
+        let slots = array::from_fn(|_| array::from_fn(|_| EntryList::new()));
+        Self { now: 0, ready: EntryList::new(), slotted: 0, occupied: [0; LEVELS], slots }
     }
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.slotted == 0 && self.ready.front().is_none()
+        self.slotted == 0 && self.ready.is_empty()
     }
 
     /// Sets an empty wheel back to the beginning of time.
@@ -92,9 +84,7 @@ impl Wheel {
 
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        // SAFETY: the caller has exclusive access to the wheel.
-        let next = |&entry: &_| unsafe { self.ready.next(entry) };
-        self.slotted + std::iter::successors(self.ready.front(), next).count()
+        self.slotted + self.ready.iter().count()
     }
 
     /// Returns the level and the slot of a future time.
@@ -104,45 +94,35 @@ impl Wheel {
     }
 
     /// Inserts an entry.
-    ///
-    /// # Safety
-    ///
-    /// As required at [`Wheel`]. The entry is in no wheel, and stays alive and at its address until
-    /// it is removed or popped.
-    pub(crate) unsafe fn insert(&mut self, entry: NonNull<Entry>) {
-        // SAFETY: the caller promises that the entry is alive.
-        let nanos = unsafe { entry.as_ref() }.nanos();
+    pub(crate) fn insert(&mut self, entry: Lent<Due>) {
+        let nanos = entry.get().as_nanos();
         if nanos <= self.now {
-            // SAFETY: passed on to the caller.
-            unsafe { self.ready.push_back(entry.as_ptr()) };
-            return;
+            return self.ready.push_back(entry);
         }
         let (level, slot) = self.place(nanos);
         self.slotted += 1;
         self.occupied[level] |= 1 << slot;
-        // SAFETY: passed on to the caller.
-        unsafe { self.slots[level][slot].push_back(entry.as_ptr()) };
+        self.slots[level][slot].push_back(entry);
     }
 
-    /// Removes an entry.
-    ///
-    /// # Safety
-    ///
-    /// As required at [`Wheel`]. The entry is in this wheel.
-    pub(crate) unsafe fn remove(&mut self, entry: NonNull<Entry>) {
-        // SAFETY: the caller promises that the entry is alive.
-        let nanos = unsafe { entry.as_ref() }.nanos();
+    /// Removes an entry of this wheel.
+    pub(crate) fn remove(&mut self, entry: Member<'_, Due>) {
+        let nanos = entry.get().as_nanos();
         if nanos <= self.now {
-            // SAFETY: an entry whose time has come is in `ready`.
-            return unsafe { self.ready.remove(entry.as_ptr()) };
+            // An entry whose time has come is in `ready`.
+            return self.ready.remove(entry);
         }
+        // This is the slot that the entry is in, although the wheel has advanced since: when the
+        // wheel's time enters an entry's slot, that slot is emptied.
         let (level, slot) = self.place(nanos);
+        self.slots[level][slot].remove(entry);
+        self.count_out(level, slot);
+    }
+
+    /// Counts an entry that was removed from its slot.
+    fn count_out(&mut self, level: usize, slot: usize) {
         self.slotted -= 1;
-        let list = &self.slots[level][slot];
-        // SAFETY: `place` returns the slot that the entry is in, although the wheel has advanced
-        // since: when the wheel's time enters an entry's slot, that slot is emptied.
-        unsafe { list.remove(entry.as_ptr()) };
-        if list.front().is_none() {
+        if self.slots[level][slot].is_empty() {
             self.occupied[level] &= !(1 << slot);
         }
     }
@@ -161,11 +141,7 @@ impl Wheel {
     }
 
     /// Advances the wheel to `now`.
-    ///
-    /// # Safety
-    ///
-    /// As required at [`Wheel`].
-    pub(crate) unsafe fn advance(&mut self, now: Time) {
+    pub(crate) fn advance(&mut self, now: Time) {
         let now = now.as_nanos();
         while let Some((level, slot, begin)) = self.first_slot() {
             if begin > now {
@@ -173,70 +149,47 @@ impl Wheel {
             }
             self.occupied[level] &= !(1 << slot);
             let list = &self.slots[level][slot];
-            self.now = match list.front() {
-                // SAFETY: passed on to the caller.
-                Some(first) if unsafe { list.is_only(first.as_ptr()) } => {
-                    // All other entries are later.
-                    // SAFETY: an entry of the wheel is alive.
-                    unsafe { first.as_ref() }.nanos().min(now)
-                }
+            self.now = match list.iter().next() {
+                // All other entries are later.
+                Some(only) if list.is_single() => only.get().as_nanos().min(now),
                 _ => begin,
             };
             // The loop ends, because `insert` finds places at lower levels only.
-            // SAFETY: passed on to the caller.
-            while let Some(entry) = unsafe { self.slots[level][slot].pop_front() } {
+            while let Some(entry) = self.slots[level][slot].pop_front() {
                 self.slotted -= 1;
-                // SAFETY: passed on to the caller; the entry was just taken out of its slot.
-                unsafe { self.insert(entry) };
+                self.insert(entry);
             }
         }
         self.now = self.now.max(now);
     }
 
     /// Removes the next entry whose time has come. Call it after [`advance`](Self::advance).
-    ///
-    /// # Safety
-    ///
-    /// As required at [`Wheel`].
-    pub(crate) unsafe fn pop(&mut self) -> Option<NonNull<Entry>> {
-        // SAFETY: passed on to the caller.
-        unsafe { self.ready.pop_front() }
+    pub(crate) fn pop(&mut self) -> Option<Lent<Due>> {
+        self.ready.pop_front()
     }
 
     /// Removes any entry.
-    ///
-    /// # Safety
-    ///
-    /// As required at [`Wheel`].
-    pub(crate) unsafe fn pop_any(&mut self) -> Option<NonNull<Entry>> {
-        let slotted =
-            || self.first_slot().and_then(|(level, slot, _)| self.slots[level][slot].front());
-        let entry = self.ready.front().or_else(slotted)?;
-        // SAFETY: passed on to the caller.
-        unsafe { self.remove(entry) };
-        Some(entry)
+    pub(crate) fn pop_any(&mut self) -> Option<Lent<Due>> {
+        if let Some(entry) = self.ready.pop_front() {
+            return Some(entry);
+        }
+        let (level, slot, _) = self.first_slot()?;
+        let entry = self.slots[level][slot].pop_front();
+        self.count_out(level, slot);
+        entry
     }
 
     /// Returns a time before which no entry is due; mostly an entry is due exactly then. Call it
     /// after `advance`.
-    ///
-    /// # Safety
-    ///
-    /// As required at [`Wheel`].
-    pub(crate) unsafe fn next_due(&self) -> Time {
-        if let Some(first) = self.ready.front() {
-            // SAFETY: an entry of the wheel is alive.
-            return unsafe { first.as_ref() }.due.get();
+    pub(crate) fn next_due(&self) -> Time {
+        if let Some(first) = self.ready.iter().next() {
+            return first.get();
         }
         let Some((level, slot, begin)) = self.first_slot() else { return Time::NEVER };
-        let list = &self.slots[level][slot];
-        let (mut next, mut earliest) = (list.front(), Time::NEVER);
+        let (mut dues, mut earliest) = (self.slots[level][slot].iter(), Time::NEVER);
         for _ in 0..SEARCH {
-            let Some(entry) = next else { return earliest };
-            // SAFETY: an entry of the wheel is alive.
-            earliest = earliest.min(unsafe { entry.as_ref() }.due.get());
-            // SAFETY: passed on to the caller; the entry is in this list.
-            next = unsafe { list.next(entry) };
+            let Some(due) = dues.next() else { return earliest };
+            earliest = earliest.min(due.get());
         }
         Time::from_nanos(begin)
     }

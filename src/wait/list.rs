@@ -8,7 +8,12 @@
 //!
 //! Nodes are accessed only through raw pointers: no reference to a node exists while another thread
 //! may write its links.
+//!
+//! An [`EntryList`] can be used by safe code: whoever has it exclusively holds the lock, and the
+//! proof of L1 is in the [`Lent`] with which an entry is linked.
 
+use std::ops::Deref;
+use std::process;
 use std::ptr::{self, NonNull};
 
 use crate::loom::UnsafeCell;
@@ -273,6 +278,148 @@ impl<N: Node> List<N> {
     unsafe fn set_prev(node: *mut N, prev: *mut N) {
         // SAFETY: passed on to the caller.
         unsafe { N::with_links(node, |links| links.prev = prev) };
+    }
+}
+
+/// A node of an [`EntryList`], with a value.
+#[derive(Debug)]
+pub(crate) struct Entry<T> {
+    links: UnsafeCell<Links<Self>>,
+    pub(crate) value: T,
+}
+
+impl<T> Entry<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self { links: UnsafeCell::new(Links::UNLINKED), value }
+    }
+}
+
+// SAFETY: the links are the entry's own, and only this file accesses them.
+unsafe impl<T> Node for Entry<T> {
+    #[inline(always)]
+    unsafe fn with_links<R>(this: *mut Self, f: impl FnOnce(&mut Links<Self>) -> R) -> R {
+        // SAFETY: passed on to the caller.
+        unsafe { (*this).links.with_mut(|links| f(&mut *links)) }
+    }
+}
+
+/// An entry that its owner has lent, to be linked.
+#[derive(Debug)]
+pub(crate) struct Lent<T>(NonNull<Entry<T>>);
+
+impl<T> Lent<T> {
+    /// # Safety
+    ///
+    /// As long as the result or a list has it, the entry is alive and does not move, and its owner
+    /// shares its value. There is no other `Lent` of the entry.
+    #[inline(always)]
+    pub(crate) unsafe fn new(entry: NonNull<Entry<T>>) -> Self {
+        Self(entry)
+    }
+
+    /// Returns the pointer that [`new`](Self::new) got.
+    #[inline(always)]
+    pub(crate) fn as_raw(&self) -> NonNull<Entry<T>> {
+        self.0
+    }
+}
+
+impl<T> Deref for Lent<T> {
+    type Target = T;
+
+    #[inline(always)]
+    fn deref(&self) -> &T {
+        // SAFETY: the entry is alive, as `new` was promised.
+        unsafe { &(*self.0.as_ptr()).value }
+    }
+}
+
+/// An entry in a list that the user has exclusively.
+#[derive(Debug)]
+pub(crate) struct Member<'a, T>(&'a Entry<T>);
+
+impl<'a, T> Member<'a, T> {
+    /// # Safety
+    ///
+    /// The entry is in an [`EntryList`], which only the user accesses during `'a`. There is no
+    /// other `Member` of the entry.
+    #[inline(always)]
+    pub(crate) unsafe fn new(entry: &'a Entry<T>) -> Self {
+        Self(entry)
+    }
+}
+
+impl<T> Deref for Member<'_, T> {
+    type Target = T;
+
+    #[inline(always)]
+    fn deref(&self) -> &T {
+        &self.0.value
+    }
+}
+
+/// A list of lent entries.
+#[derive(Debug)]
+pub(crate) struct EntryList<T>(List<Entry<T>>);
+
+impl<T> EntryList<T> {
+    pub(crate) fn new() -> Self {
+        Self(List::new())
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.front().is_none()
+    }
+
+    /// Returns true if there is one entry.
+    #[inline(always)]
+    pub(crate) fn is_single(&self) -> bool {
+        // SAFETY: the borrow of the list excludes changes.
+        self.0.front().is_some_and(|front| unsafe { self.0.is_back(front.as_ptr()) })
+    }
+
+    /// Returns the values, in their order.
+    #[inline(always)]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        let mut next = self.0.front();
+        std::iter::from_fn(move || {
+            let entry = next?;
+            // SAFETY: the borrow of the list excludes changes, and the entry is in it.
+            next = unsafe { self.0.next(entry) };
+            // SAFETY: an entry of the list is alive (L1).
+            Some(unsafe { &(*entry.as_ptr()).value })
+        })
+    }
+
+    /// Links an entry at the end.
+    #[inline(always)]
+    pub(crate) fn push_back(&mut self, entry: Lent<T>) {
+        // SAFETY: the list is borrowed exclusively. The entry is in no list, because it has only
+        // this `Lent`, which the list keeps now.
+        unsafe { self.0.push_back(entry.0.as_ptr()) };
+    }
+
+    /// Unlinks and returns the first entry.
+    #[inline(always)]
+    pub(crate) fn pop_front(&mut self) -> Option<Lent<T>> {
+        // SAFETY: the list is borrowed exclusively. Its entries are lent.
+        unsafe { self.0.pop_front() }.map(Lent)
+    }
+
+    /// Unlinks an entry. Aborts if it is the first or the last one of another list.
+    #[inline(always)]
+    pub(crate) fn remove(&mut self, entry: Member<'_, T>) {
+        let entry = ptr::from_ref(entry.0).cast_mut();
+        // SAFETY: the user has exclusive access to the list of the entry.
+        let Links { prev, next } = unsafe { Entry::with_links(entry, |links| *links) };
+        // SAFETY: this list is borrowed exclusively.
+        let is_back = || unsafe { self.0.is_back(entry) };
+        if prev.is_null() && !self.0.is_front(entry) || next.is_null() && !is_back() {
+            process::abort();
+        }
+        // SAFETY: as above. The entry is in this list, or in the middle of another one.
+        unsafe { self.0.remove(entry) };
     }
 }
 

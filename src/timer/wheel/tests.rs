@@ -4,18 +4,20 @@ use std::time::Duration;
 use super::*;
 
 fn nodes(dues: impl IntoIterator<Item = u64>) -> Box<[Entry]> {
-    dues.into_iter().map(|due| Entry::new(Time::from_nanos(due))).collect()
+    dues.into_iter().map(|due| Entry::new(Due::new(Time::from_nanos(due)))).collect()
+}
+
+fn insert(wheel: &mut Wheel, node: &Entry) {
+    // SAFETY: the nodes stay in their box and outlive the wheel; none is inserted twice.
+    wheel.insert(unsafe { Lent::new(node.into()) });
 }
 
 fn pop_all(wheel: &mut Wheel, now: u64) -> Vec<u64> {
     let now = Time::from_nanos(now);
     let mut popped = Vec::new();
-    // SAFETY: the nodes stay in their box and outlive the wheel; the test has one thread.
-    unsafe {
-        wheel.advance(now);
-        while let Some(node) = wheel.pop() {
-            popped.push(node.as_ref().due.get().as_nanos());
-        }
+    wheel.advance(now);
+    while let Some(node) = wheel.pop() {
+        popped.push(node.get().as_nanos());
     }
     popped
 }
@@ -28,8 +30,7 @@ fn nodes_come_in_the_order_of_their_times_and_never_early() {
     let nodes = nodes(dues);
     let mut wheel = Wheel::new();
     for node in &nodes[..] {
-        // SAFETY: as above.
-        unsafe { wheel.insert(node.into()) };
+        insert(&mut wheel, node);
     }
     let mut sorted = dues;
     sorted.sort_unstable();
@@ -67,16 +68,15 @@ fn the_wheel_agrees_with_a_sorted_map_whatever_is_done_to_it() {
                     } else {
                         now.saturating_add(rng.u64(0..spread))
                     };
-                    nodes[index].due.set(Time::from_nanos(due));
-                    // SAFETY: as above.
-                    unsafe { wheel.insert((&nodes[index]).into()) };
+                    nodes[index].value.set(Time::from_nanos(due));
+                    insert(&mut wheel, &nodes[index]);
                     model.insert((due, index), ());
                 }
                 5..8 if !model.is_empty() => {
                     let &(due, index) = model.keys().nth(rng.usize(0..model.len())).unwrap();
                     model.remove(&(due, index));
-                    // SAFETY: as above.
-                    unsafe { wheel.remove((&nodes[index]).into()) };
+                    // SAFETY: it was inserted, and the test has one thread.
+                    wheel.remove(unsafe { Member::new(&nodes[index]) });
                     free.push(index);
                 }
                 _ => {
@@ -92,8 +92,7 @@ fn the_wheel_agrees_with_a_sorted_map_whatever_is_done_to_it() {
                         free.push(index);
                     }
                     assert_eq!(popped, expected, "seed {seed}");
-                    // SAFETY: as above.
-                    let next = unsafe { wheel.next_due() }.as_nanos();
+                    let next = wheel.next_due().as_nanos();
                     match model.first_key_value() {
                         Some((&(due, _), ())) => assert!(next <= due && next > now, "seed {seed}"),
                         None => assert_eq!(next, u64::MAX),
@@ -102,12 +101,8 @@ fn the_wheel_agrees_with_a_sorted_map_whatever_is_done_to_it() {
             }
             assert_eq!(wheel.len(), model.len());
         }
-        // SAFETY: as above.
-        while unsafe { wheel.pop_any() }.is_some() {}
-        assert_eq!(
-            (wheel.len(), wheel.ready.front().is_none(), wheel.occupied),
-            (0, true, [0; LEVELS])
-        );
+        while wheel.pop_any().is_some() {}
+        assert_eq!((wheel.len(), wheel.ready.is_empty(), wheel.occupied), (0, true, [0; LEVELS]));
     }
 }
 
@@ -117,23 +112,20 @@ fn nodes_of_the_same_time_come_in_the_order_of_their_insertion() {
     for len in [0, 1, 2, 3, 10, 1000] {
         let nodes = nodes((0..len).map(|_| 10_000 * rng.u64(0..1 + len / 4)));
         let mut expected: Vec<_> =
-            nodes.iter().map(|node| (node.due.get(), NonNull::from(node))).collect();
+            nodes.iter().map(|node| (node.value.get(), std::ptr::NonNull::from(node))).collect();
         expected.sort_by_key(|(due, _)| *due);
         let mut wheel = Wheel::new();
         let mut now = Time::PAST;
         let mut popped = Vec::new();
-        // SAFETY: as above.
-        unsafe {
-            for node in &nodes[..] {
-                // The wheel advances between two insertions, and moves its entries down.
-                now = now.after(Duration::from_nanos(rng.u64(0..3)));
-                wheel.advance(now);
-                wheel.insert(node.into());
-            }
-            wheel.advance(Time::NEVER);
-            while let Some(node) = wheel.pop() {
-                popped.push((node.as_ref().due.get(), node));
-            }
+        for node in &nodes[..] {
+            // The wheel advances between two insertions, and moves its entries down.
+            now = now.after(Duration::from_nanos(rng.u64(0..3)));
+            wheel.advance(now);
+            insert(&mut wheel, node);
+        }
+        wheel.advance(Time::NEVER);
+        while let Some(node) = wheel.pop() {
+            popped.push((node.get(), node.as_raw()));
         }
         assert_eq!(popped, expected);
     }
