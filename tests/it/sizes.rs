@@ -29,8 +29,8 @@ fn what_waits_has_the_size_that_it_is_known_to_have() {
     let sizes = [
         ("send", size_of_val(&tx.send(1)), 64),
         ("recv", size_of_val(&rx.recv()), 64),
-        ("lock", size_of_val(&mutex.lock()), 72),
-        ("acquire", size_of_val(&semaphore.acquire(1)), 88),
+        ("lock", size_of_val(&mutex.lock()), 64),
+        ("acquire", size_of_val(&semaphore.acquire(1)), 80),
         ("select! of two", size_of_val(&selects), 216),
         ("Sender", size_of_val(&tx), 8),
         ("Receiver", size_of_val(&rx), 16),
