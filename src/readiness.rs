@@ -202,9 +202,26 @@ impl Direction {
         }
     }
 
-    /// Sets bits. Returns true if the caller must [wake all](Self::wake_all) waiting tasks.
+    /// As [`event`](Self::event), but adds the wakers of the waiting tasks to `wakes`. If there is
+    /// no room for all it returns false, and the caller must [wake all](Self::wake_all).
     #[must_use]
-    pub(crate) fn set(&self, bits: u8) -> bool {
+    pub(crate) fn event_into(&self, bits: u8, wakes: &mut WakeList) -> bool {
+        if !self.set(bits) {
+            return true;
+        }
+        let mut waiting = self.waiting.lock();
+        let len = self.len.load(Ordering::Relaxed);
+        let has_room = len as usize <= wakes.room();
+        if has_room {
+            while waiting.grant_front_into(Q, wakes) {}
+            self.len.store(0, Ordering::Relaxed);
+        }
+        has_room
+    }
+
+    /// Sets bits. Returns true if the caller must wake all waiting tasks.
+    #[inline]
+    fn set(&self, bits: u8) -> bool {
         if bits == 0 {
             return false;
         }

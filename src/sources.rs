@@ -25,6 +25,7 @@ use crate::netpoll::{Event, Netpoll};
 use crate::panics::lock;
 use crate::readiness::{Direction, Readiness};
 use crate::wait::queue::KeptWaiter;
+use crate::waker::WakeList;
 
 /// The number of bits of a token for its place; the others are its generation.
 const PLACE_BITS: u32 = usize::BITS / 2;
@@ -279,27 +280,25 @@ impl Sources {
 
     /// Wakes the tasks that wait for these events.
     pub(crate) fn deliver(&self, events: &[Event]) {
-        for batch in events.chunks(BATCH) {
-            let mut woken = [const { None }; BATCH];
+        // With at most one waiter for each event, there is room for all.
+        for batch in events.chunks(WakeList::ROOM) {
+            let mut wakes = WakeList::new();
+            let mut crowded = Vec::new();
             {
                 let table = lock(&self.table);
-                for (woken, event) in woken.iter_mut().zip(batch) {
+                for event in batch {
                     let Some(found) = table.get(event.token) else { continue };
-                    let Readiness { read, write } = found.readiness();
-                    let (reads, writes) = (read.set(event.read), write.set(event.write));
-                    if reads || writes {
-                        *woken = Some((found.page.clone(), found.slot, reads, writes));
+                    for (writes, bits) in [(false, event.read), (true, event.write)] {
+                        let direction = found.page.direction(found.slot, writes);
+                        if !direction.event_into(bits, &mut wakes) {
+                            crowded.push((found.page.clone(), found.slot, writes));
+                        }
                     }
                 }
             }
-            for (page, slot, reads, writes) in woken.into_iter().flatten() {
-                let Readiness { read, write } = &page.slots[slot];
-                if reads {
-                    read.wake_all();
-                }
-                if writes {
-                    write.wake_all();
-                }
+            wakes.wake_all();
+            for (page, slot, writes) in crowded {
+                page.direction(slot, writes).wake_all();
             }
         }
     }
@@ -348,8 +347,6 @@ impl Sources {
     }
 }
 
-/// The number of events that are delivered under one lock.
-const BATCH: usize = 16;
 /// The number of pages whose waiting tasks are listed under one lock.
 #[cfg(unix)]
 const BLOCK: usize = 2;

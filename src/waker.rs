@@ -183,6 +183,13 @@ impl WakeList {
         self.len == WakeList::ROOM
     }
 
+    /// Returns the number of wakers for which there is room.
+    #[cfg(feature = "net")]
+    #[inline]
+    pub(crate) fn room(&self) -> usize {
+        WakeList::ROOM - self.len
+    }
+
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.len == 0

@@ -47,7 +47,10 @@ const FLOORS: &[(&str, Units)] = &[
         &[
             ("wait", &["simulated", "clock", "loom", "lock", "parker", "coop", "waker", "holders"]),
             ("readiness", &["loom", "netpoll", "coop", "waker", "wait"]),
-            ("sources", &["clock", "fork", "netpoll", "panics", "platform", "readiness", "wait"]),
+            (
+                "sources",
+                &["clock", "fork", "netpoll", "panics", "platform", "readiness", "wait", "waker"],
+            ),
             (
                 "timer",
                 &[

@@ -124,6 +124,36 @@ fn an_event_wakes_the_task_that_watched_last() {
     }
 }
 
+/// An event that finds more waiters than fit into one round of wakes.
+#[test]
+fn an_event_wakes_a_crowd_and_each_direction_its_own() {
+    let sources = sources();
+    let sockets = [socket(&sources), socket(&sources)];
+    let counts = [(); 3].map(|()| Arc::new(Count::default()));
+    let wakers = counts.clone().map(Waker::from);
+    let mut watches = Vec::new();
+    for socket in &sockets {
+        assert!(matches!(socket.readiness().read.next(), Next::Try(_)));
+        assert!(matches!(socket.readiness().write.next(), Next::Try(_)));
+    }
+    let mut wait = |socket: &Socket, writes, waker| {
+        let mut watch = socket.watch(writes);
+        assert!(watch.begin(&mut Context::from_waker(waker)));
+        watches.push(watch);
+    };
+    wait(&sockets[0], true, &wakers[0]);
+    wait(&sockets[1], false, &wakers[1]);
+    for _ in 0..100 {
+        wait(&sockets[0], false, &wakers[2]);
+    }
+    let events =
+        sockets.each_ref().map(|socket| Event { token: token(socket), read: READY, write: 0 });
+    sources.deliver(&events);
+    assert_eq!(counts.each_ref().map(|count| count.0.load(SeqCst)), [0, 1, 100]);
+    sources.deliver(&[Event { token: token(&sockets[0]), read: READY, write: READY }]);
+    assert_eq!(counts.each_ref().map(|count| count.0.load(SeqCst)), [1, 1, 100]);
+}
+
 /// Wakers are kept only while a task waits: a task that is kept may never be freed.
 #[test]
 fn a_watch_keeps_a_waker_only_while_it_waits() {
