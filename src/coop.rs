@@ -351,6 +351,14 @@ impl Object {
         }
     }
 
+    /// Makes the object a new one, with no use.
+    #[cfg(feature = "net")]
+    #[inline]
+    pub(crate) fn reset(&self) {
+        #[cfg(feature = "sim")]
+        self.user.reset();
+    }
+
     /// Records a use at that place, without a wait.
     #[cfg(feature = "sim")]
     pub(crate) fn tried(&self, site: &Location<'_>) {

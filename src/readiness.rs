@@ -153,6 +153,7 @@ impl Direction {
     /// A waiter whose future was leaked may still be in the queue.
     fn reset(&self) {
         self.word.store(READY, Ordering::Release);
+        self.object.reset();
     }
 
     pub(crate) fn object(&self) -> &Object {
@@ -310,18 +311,24 @@ impl Direction {
         Acquisition::new(Wait { direction: self }, site)
     }
 
-    /// Makes the waiter of a poll function wait for the next event, which wakes the task of `cx`.
-    /// Returns false if there is nothing to wait for: then the operation continues.
-    pub(crate) fn watch<'a>(&'a self, waiter: OwnWaiter<'_, 'a, ()>, cx: &mut Context<'_>) -> bool {
-        let wait: Wait<'a> = Wait { direction: self };
+    /// Makes the waiter of a poll function wait for the next event, which wakes `waker`. In its
+    /// place the caller gets the previous waker, to drop it after its lock is released. Returns
+    /// false if there is nothing to wait for: then the operation continues.
+    pub(crate) fn watch<'a>(
+        &'a self,
+        waiter: OwnWaiter<'_, 'a, ()>,
+        waker: &mut Option<TaskWaker>,
+    ) -> bool {
         if waiter.is_linked() {
-            return !wait.look(waiter, cx);
+            return self.waiting.lock().swap_waker(waiter, waker);
         }
-        waiter.renew(TaskWaker::new(cx.waker()));
-        !wait.enqueue(waiter) || {
-            waiter.rest();
-            false
+        waiter.renew(waker);
+        let wait: Wait<'a> = Wait { direction: self };
+        let waits = !wait.enqueue(waiter);
+        if !waits {
+            waiter.swap_waker(waker);
         }
+        waits
     }
 
     /// Ends the wait that [`watch`](Self::watch) has begun, if the waiter still waits.
@@ -330,7 +337,7 @@ impl Direction {
         if waiter.is_linked() {
             wait.cancel(waiter);
         }
-        waiter.rest();
+        waiter.swap_waker(&mut None);
     }
 
     /// Sets `WAITED`. Returns false if there is nothing to wait for: one of these bits is set.

@@ -212,6 +212,12 @@ impl User {
         Self(AtomicU64::new(0))
     }
 
+    /// Forgets the simulation: the object is a new one.
+    #[cfg(feature = "net")]
+    pub(crate) fn reset(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+
     /// Records that this simulation uses the object at `site`; if the use is a wait, it has a
     /// `reason`.
     pub(crate) fn set(&self, site: Option<&Location<'_>>, reason: Option<Reason>) {

@@ -25,7 +25,7 @@ use crate::netpoll::{Event, Netpoll};
 use crate::panics::lock;
 use crate::readiness::{Direction, Readiness};
 use crate::wait::queue::KeptWaiter;
-use crate::waker::WakeList;
+use crate::waker::{TaskWaker, WakeList};
 
 /// The number of bits of a token for its place; the others are its generation.
 const PLACE_BITS: u32 = usize::BITS / 2;
@@ -424,9 +424,15 @@ pub(crate) struct Watch {
 impl Watch {
     /// Makes the next event wake the task of `cx`, in place of the task that waited here before.
     /// Returns false if there is nothing to wait for: then the operation continues.
-    pub(crate) fn begin(&mut self, cx: &mut Context<'_>) -> bool {
+    pub(crate) fn begin(this: &Mutex<Self>, cx: &mut Context<'_>) -> bool {
+        // Cloned, and the previous one dropped, outside of the lock: both may poll the same stream.
+        let mut waker = Some(TaskWaker::new(cx.waker()));
+        lock(this).wait(&mut waker)
+    }
+
+    fn wait(&mut self, waker: &mut Option<TaskWaker>) -> bool {
         let (slot, writes) = (self.slot, self.writes);
-        self.waiter.with(|waiter, page| page.direction(slot, writes).watch(waiter, cx))
+        self.waiter.with(|waiter, page| page.direction(slot, writes).watch(waiter, waker))
     }
 }
 

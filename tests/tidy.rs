@@ -232,10 +232,7 @@ const FLOORS: &[(&str, Units)] = &[
     (
         "the network",
         &[
-            (
-                "io",
-                &["fork", "panics", "platform", "coop", "wait", "readiness", "sources", "runtime"],
-            ),
+            ("io", &["fork", "platform", "coop", "wait", "readiness", "sources", "runtime"]),
             ("net", &["coop", "wait", "readiness", "sources", "runtime", "time", "io"]),
             (
                 "signal",

@@ -12,7 +12,6 @@ use pin_project_lite::pin_project;
 
 use crate::coop::{self, Reason};
 use crate::fork;
-use crate::panics::lock;
 use crate::readiness::{Direction, Next, Taken};
 use crate::sources::{Fd, Registered, Registrable, Watch, over};
 use crate::wait::acquire::Waiting;
@@ -288,7 +287,7 @@ pub(crate) fn poll_attempt<'a, 'w, O: Operation<'a>>(
             coop::spend();
             return Poll::Ready(result);
         }
-        if forced || lock(watch()).begin(cx) {
+        if forced || Watch::begin(watch(), cx) {
             coop::park_at(cx, None, Reason::Io);
             return Poll::Pending;
         }

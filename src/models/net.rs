@@ -5,7 +5,7 @@
 use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use loom::sync::Mutex;
 use loom::thread;
@@ -15,6 +15,7 @@ use crate::readiness::{Next, Readiness, Wait};
 use crate::wait::acquire::Acquisition;
 use crate::wait::block_on::block_on;
 use crate::wait::queue::KeptWaiter;
+use crate::waker::TaskWaker;
 
 /// The reading direction of a socket.
 struct Socket {
@@ -133,6 +134,11 @@ fn a_wait_that_is_given_up_costs_no_other_its_wake() {
     });
 }
 
+fn watches(waiter: &mut KeptWaiter<Socket, ()>, cx: &Context<'_>) -> bool {
+    let mut waker = Some(TaskWaker::new(cx.waker()));
+    waiter.with(|own, socket| socket.readiness.read.watch(own, &mut waker))
+}
+
 /// A poll function's waiter is woken by an event at any moment, and can be used again or dropped
 /// while the event is delivered.
 #[test]
@@ -151,7 +157,7 @@ fn an_event_finds_the_waiter_of_a_poll_function() {
                 match socket.attempt(64) {
                     Some(bytes) => total += bytes,
                     None => {
-                        if waiter.with(|own, socket| socket.readiness.read.watch(own, cx)) {
+                        if watches(&mut waiter, cx) {
                             return Poll::Pending;
                         }
                     }
@@ -165,7 +171,7 @@ fn an_event_finds_the_waiter_of_a_poll_function() {
         let waits = total < 2
             && socket.attempt(64).is_none()
             && poll_once(std::pin::pin!(std::future::poll_fn(|cx| {
-                match waiter.with(|own, socket| socket.readiness.read.watch(own, cx)) {
+                match watches(&mut waiter, cx) {
                     true => Poll::Pending,
                     false => Poll::Ready(()),
                 }

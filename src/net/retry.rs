@@ -12,7 +12,7 @@ use pin_project_lite::pin_project;
 use crate::coop;
 use crate::io::attempt::{Attempts, Operation};
 use crate::readiness::{Direction, WaitForEnd};
-use crate::time::{Sleep, sleep};
+use crate::time::{Sleep, sleep_at};
 use crate::wait::acquire::Acquisition;
 
 /// An operation with errors that pass without an event.
@@ -63,8 +63,8 @@ impl<'a, O: Retry<'a>> Future for Retrying<'a, O> {
                 Err(error) if O::may_pass(&error) => {
                     let direction = this.operation.direction();
                     let end = O::SEES_END.then(|| direction.wait_for_end(this.site));
-                    *this.pause =
-                        Some(Box::pin(Pause { sleep: sleep(*this.delay), direction, end }));
+                    let sleep = sleep_at(*this.delay, this.site);
+                    *this.pause = Some(Box::pin(Pause { sleep, direction, end }));
                     *this.delay = (*this.delay * 2).min(O::LONGEST_DELAY);
                     this.attempts.set(Attempts::new(*this.operation, this.site));
                 }

@@ -2,11 +2,11 @@
 
 use std::collections::VecDeque;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Wake, Waker};
 
-use super::{PLACE_BITS, Registered, SLOTS, Sources};
+use super::{PLACE_BITS, Registered, SLOTS, Sources, Watch};
 use crate::netpoll::{ENDED, Event, READY};
 use crate::readiness::Next;
 
@@ -112,13 +112,13 @@ fn an_event_wakes_the_task_that_watched_last() {
     let wakers = counts.clone().map(Waker::from);
     let woken = || counts.each_ref().map(|count| count.0.load(SeqCst));
     let event = Event { token: token(&socket), read: READY, write: 0 };
-    let mut watch = socket.watch(false);
+    let watch = Mutex::new(socket.watch(false));
     // A new descriptor may be ready, so there is nothing to wait for.
-    assert!(!watch.begin(&mut Context::from_waker(&wakers[0])));
+    assert!(!Watch::begin(&watch, &mut Context::from_waker(&wakers[0])));
     for round in 1..4 {
         assert!(matches!(socket.readiness().read.next(), Next::Try(_)));
-        assert!(watch.begin(&mut Context::from_waker(&wakers[0])));
-        assert!(watch.begin(&mut Context::from_waker(&wakers[1])));
+        assert!(Watch::begin(&watch, &mut Context::from_waker(&wakers[0])));
+        assert!(Watch::begin(&watch, &mut Context::from_waker(&wakers[1])));
         sources.deliver(&[event]);
         assert_eq!(woken(), [0, round]);
     }
@@ -137,8 +137,8 @@ fn an_event_wakes_a_crowd_and_each_direction_its_own() {
         assert!(matches!(socket.readiness().write.next(), Next::Try(_)));
     }
     let mut wait = |socket: &Socket, writes, waker| {
-        let mut watch = socket.watch(writes);
-        assert!(watch.begin(&mut Context::from_waker(waker)));
+        let watch = Mutex::new(socket.watch(writes));
+        assert!(Watch::begin(&watch, &mut Context::from_waker(waker)));
         watches.push(watch);
     };
     wait(&sockets[0], true, &wakers[0]);
@@ -161,11 +161,11 @@ fn a_watch_keeps_a_waker_only_while_it_waits() {
     let socket = socket(&sources);
     let count = Arc::new(Count::default());
     let waker = Waker::from(count.clone());
-    let mut watch = socket.watch(false);
-    assert!(!watch.begin(&mut Context::from_waker(&waker)));
+    let watch = Mutex::new(socket.watch(false));
+    assert!(!Watch::begin(&watch, &mut Context::from_waker(&waker)));
     assert_eq!(Arc::strong_count(&count), 2);
     assert!(matches!(socket.readiness().read.next(), Next::Try(_)));
-    assert!(watch.begin(&mut Context::from_waker(&waker)));
+    assert!(Watch::begin(&watch, &mut Context::from_waker(&waker)));
     assert_eq!(Arc::strong_count(&count), 3);
     drop(watch);
     assert_eq!(Arc::strong_count(&count), 2);
@@ -181,15 +181,15 @@ fn a_watch_that_outlives_its_descriptor_is_harmless() {
     let old = socket(&sources);
     let (count, place) = (Arc::new(Count::default()), old.place());
     let waker = Waker::from(count.clone());
-    let mut watch = old.watch(false);
+    let watch = Mutex::new(old.watch(false));
     assert!(matches!(old.readiness().read.next(), Next::Try(_)));
-    assert!(watch.begin(&mut Context::from_waker(&waker)));
+    assert!(Watch::begin(&watch, &mut Context::from_waker(&waker)));
     drop(old);
     let new = socket(&sources);
     assert_eq!(new.place(), place);
     assert!(matches!(new.readiness().read.next(), Next::Try(_)));
-    let mut own = new.watch(false);
-    assert!(own.begin(&mut Context::from_waker(&waker)));
+    let own = Mutex::new(new.watch(false));
+    assert!(Watch::begin(&own, &mut Context::from_waker(&waker)));
     drop(watch);
     sources.deliver(&[Event { token: token(&new), read: READY, write: 0 }]);
     assert_eq!(count.0.load(SeqCst), 1);

@@ -50,6 +50,8 @@ use std::time::Instant;
 use crate::clock;
 
 pub use send::SendTimeout;
+#[cfg(feature = "net")]
+pub(crate) use sleep::sleep_at;
 pub use sleep::{Elapsed, Sleep, Timeout, sleep, sleep_until, timeout};
 pub use timer::{Tick, Ticker, Timer, after};
 

@@ -48,8 +48,13 @@ use crate::waker::TaskWaker;
 #[inline]
 #[track_caller]
 pub fn sleep(duration: Duration) -> Sleep {
+    sleep_at(duration, Location::caller())
+}
+
+/// As [`sleep`], for a call at `site`.
+pub(crate) fn sleep_at(duration: Duration, site: &'static Location<'static>) -> Sleep {
     let due = if duration.is_zero() { Time::PAST } else { clock::coarse_now().after(duration) };
-    Sleep::new(due, Location::caller())
+    Sleep::new(due, site)
 }
 
 /// Waits until `deadline`. Go: `time.Sleep(time.Until(deadline))`; tokio: `time::sleep_until`.

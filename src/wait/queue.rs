@@ -219,25 +219,19 @@ impl<'w, X> OwnWaiter<'w, '_, X> {
         Self { waiter, _brand: PhantomData }
     }
 
-    /// Prepares a waiter that is not linked for another wait. It drops the previous waker.
+    /// Prepares a waiter that is not linked for another wait, and exchanges its waker.
     #[cfg(feature = "net")]
-    pub(crate) fn renew(self, waker: TaskWaker) {
-        self.replace(Some(waker));
+    pub(crate) fn renew(self, waker: &mut Option<TaskWaker>) {
+        self.swap_waker(waker);
         self.state.store(UNLINKED, Ordering::Relaxed);
     }
 
-    /// Drops the waker of a waiter that is not linked.
+    /// Exchanges the waker of a waiter that is not linked.
     #[cfg(feature = "net")]
-    pub(crate) fn rest(self) {
-        self.replace(None);
-    }
-
-    #[cfg(feature = "net")]
-    fn replace(self, waker: Option<TaskWaker>) {
+    pub(crate) fn swap_waker(self, waker: &mut Option<TaskWaker>) {
         assert!(!self.is_linked(), "the waiter is in no queue");
         // SAFETY: the waiter is not linked, and this is its future.
-        let old = unsafe { self.waker(|own| mem::replace(own, waker)) };
-        drop(old);
+        unsafe { self.waker(|own| mem::swap(own, waker)) };
     }
 }
 
@@ -397,6 +391,23 @@ impl<'q, X, S, const N: usize> Held<'q, X, S, N> {
         require(may, "the waiter is in no queue");
         own.set_home(here);
         own.state.store(QUEUED, Ordering::Relaxed);
+    }
+
+    /// Exchanges the waker of a waiter that is linked here. Returns false if the waiter was granted
+    /// meanwhile.
+    #[cfg(feature = "net")]
+    pub(crate) fn swap_waker(
+        &mut self,
+        own: OwnWaiter<'_, 'q, X>,
+        waker: &mut Option<TaskWaker>,
+    ) -> bool {
+        self.queues.check_home(own);
+        let is_linked = own.is_linked();
+        if is_linked {
+            // SAFETY: linked here.
+            unsafe { own.waker(|own| mem::swap(own, waker)) };
+        }
+        is_linked
     }
 
     pub(crate) fn is_empty(&self, queue: usize) -> bool {

@@ -22,13 +22,13 @@ use crate::util::{Counted, Drops, no_hang};
 
 /// The moment at which a waker calls back.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Moment {
+pub(crate) enum Moment {
     Clone,
     Wake,
     Drop,
 }
 
-type Act = Arc<dyn Fn() + Send + Sync>;
+pub(crate) type Act = Arc<dyn Fn() + Send + Sync>;
 
 struct Hooks {
     moment: Moment,
@@ -47,7 +47,7 @@ impl Hooks {
 }
 
 /// A waker that calls back when it is cloned, woken or dropped.
-fn hooked(moment: Moment, act: Act) -> Waker {
+pub(crate) fn hooked(moment: Moment, act: Act) -> Waker {
     static TABLE: RawWakerVTable = RawWakerVTable::new(clone, wake, wake_by_ref, drop_it);
     unsafe fn clone(data: *const ()) -> RawWaker {
         // SAFETY: `data` came from `Arc::into_raw`, and its count is held while this runs.

@@ -2,19 +2,22 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures_lite::future::poll_once;
+use gopark::inspect::GoroutineState;
 use gopark::io::{AsyncRead, AsyncWrite};
 use gopark::net::{TcpListener, TcpSocket, TcpStream, UnixDatagram, UnixListener, UnixStream};
 use gopark::{Runtime, time};
 use socket2::{Domain, SockRef, Socket, Type};
 
+use crate::hostile::{Moment, hooked};
 use crate::net::pair;
 use crate::net_bad_days::exhaust;
-use crate::util::{Wakes, isolated, no_hang};
+use crate::util::{Wakes, isolated, no_hang, spin_until};
 
 /// A path for a socket of the test.
 fn path(name: &str) -> std::path::PathBuf {
@@ -198,6 +201,29 @@ fn an_accept_without_descriptors_sees_the_close() {
     });
 }
 
+/// A bug: a report showed a sleep at a line of this crate.
+#[test]
+fn a_report_shows_where_an_accept_waits_for_a_descriptor() {
+    isolated(|| {
+        gopark::block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let _all = exhaust();
+            let accept = gopark::go(async move { listener.accept().await });
+            let at = loop {
+                let all = gopark::inspect::goroutines();
+                let found = all.iter().find(|goroutine| goroutine.id == accept.id());
+                match found.map(|goroutine| goroutine.state) {
+                    Some(GoroutineState::Waiting { at, .. }) => break at,
+                    _ => gopark::gosched().await,
+                }
+            };
+            assert!(at.is_some_and(|at| at.file().ends_with("net_edges.rs")), "{at:?}");
+            accept.abort();
+        });
+    });
+}
+
 /// A bug: the first question came after the idle time, and the others after 75 seconds each, so
 /// that a peer that had vanished was found after eleven minutes.
 #[test]
@@ -327,5 +353,49 @@ fn a_socket_of_another_crate_connects() {
             assert_eq!((socket.as_raw_fd(), socket.as_fd().as_raw_fd()), (number, number));
             socket.connect(listener.local_addr().unwrap()).await.unwrap();
         });
+    });
+}
+
+/// A bug: a poll function cloned the task's waker, and dropped that of the task that had waited
+/// before, under the lock of the stream's place for tasks. A waker that polled the same stream hung
+/// its thread.
+#[test]
+fn wakers_may_poll_the_stream_when_cloned_woken_or_dropped() {
+    no_hang(|| {
+        for moment in [Moment::Clone, Moment::Wake, Moment::Drop] {
+            let (a, b) = gopark::block_on(async { UnixStream::pair().unwrap() });
+            let (b, polls) = (Arc::new(b), Arc::new(AtomicUsize::new(0)));
+            let poll = |mut stream: &UnixStream, waker: &Waker| {
+                let polled =
+                    Pin::new(&mut stream).poll_read(&mut Context::from_waker(waker), &mut [0; 8]);
+                polled.map(Result::unwrap)
+            };
+            let waker = || {
+                let (b, polls) = (b.clone(), polls.clone());
+                hooked(
+                    moment,
+                    Arc::new(move || {
+                        polls.fetch_add(1, Relaxed);
+                        _ = poll(&b, Waker::noop());
+                    }),
+                )
+            };
+            // The second task takes the place of the first.
+            for waker in [waker(), waker()] {
+                assert!(poll(&b, &waker).is_pending());
+                assert!(poll(&b, &waker).is_pending());
+            }
+            assert!(poll(&b, &waker()).is_pending());
+            let (wakes, last) = Wakes::new();
+            assert!(poll(&b, &last).is_pending());
+            if moment == Moment::Wake {
+                assert!(poll(&b, &waker()).is_pending());
+            }
+            a.try_write(b"x").unwrap();
+            spin_until(
+                || if moment == Moment::Wake { polls.load(Relaxed) } else { wakes.count() } > 0,
+            );
+            assert_ne!(polls.load(Relaxed), 0);
+        }
     });
 }

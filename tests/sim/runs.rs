@@ -447,6 +447,21 @@ fn sockets_that_are_allowed_work() {
     });
 }
 
+/// A bug: descriptors share pages of slots, and a slot recorded the simulation that had used its
+/// last descriptor. So the next simulation that opened a socket there was told that it used one of
+/// another. (Without a socket that stays open the page is freed.)
+#[cfg(all(feature = "net", unix))]
+#[test]
+fn sockets_of_each_run_are_new_next_to_one_that_stays_open() {
+    let (stays, _) = gopark::net::UnixStream::pair().unwrap();
+    Config::new().runs(5).allow(Outside::Socket).allow(Outside::Wake).check(|| async {
+        let (a, b) = gopark::net::UnixStream::pair().unwrap();
+        a.write_all(b"abc").await.unwrap();
+        b.read_exact(&mut [0; 3]).await.unwrap();
+    });
+    drop(stays);
+}
+
 #[test]
 fn a_simulation_inside_of_another_or_of_a_goroutine_panics() {
     let text = panic_of(|| sim::run(0, || async { sim::run(0, || async {}) }));
