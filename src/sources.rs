@@ -70,7 +70,6 @@ struct Entry {
 struct Slotted {
     /// 0 if the slot is free.
     generation: u32,
-    #[cfg_attr(not(unix), expect(dead_code, reason = "its addresses are not known"))]
     fd: Fd,
 }
 
