@@ -9,6 +9,7 @@
 //! after the lock is released. If the slot has a new descriptor by then, its tasks are woken as
 //! well, find that it is not ready, and wait again.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -43,8 +44,9 @@ pub(crate) struct Sources {
 #[derive(Default)]
 struct Table {
     pages: Vec<Option<Entry>>,
-    /// The pages with a free slot, or without slots because all were free.
-    open: Vec<usize>,
+    /// The pages with a free slot, or without slots because all were free. The first one is used
+    /// next, so that few pages stay for the last descriptors.
+    open: BTreeSet<usize>,
     used: usize,
     generations: usize,
     /// The runtime has ended.
@@ -157,15 +159,15 @@ impl Table {
         if self.is_over {
             return Err(over());
         }
-        let at = match self.open.last() {
+        let at = match self.open.first() {
             Some(at) => *at,
             // The last page is not used, because a token in it could be that of an interruption.
             None if self.pages.len() >= MOST / SLOTS - 1 => {
                 return Err(io::Error::other("gopark: too many sockets"));
             }
             None => {
+                self.open.insert(self.pages.len());
                 self.pages.push(None);
-                self.open.push(self.pages.len() - 1);
                 self.pages.len() - 1
             }
         };
@@ -180,7 +182,7 @@ impl Table {
         entry.used += 1;
         self.used += 1;
         if entry.used == SLOTS {
-            self.open.pop();
+            self.open.remove(&at);
         }
         let place = at * SLOTS + slot;
         Ok((entry.page.clone(), place, (self.generations << PLACE_BITS) | place))
@@ -192,18 +194,19 @@ impl Table {
         let (at, slot) = (place / SLOTS, place % SLOTS);
         let entry = self.pages[at].as_mut().expect("the descriptor is in the table");
         entry.slots[slot] = FREE;
-        if entry.used == SLOTS {
-            self.open.push(at);
-        }
+        self.open.insert(at);
         entry.used -= 1;
         self.used -= 1;
         if entry.used > 0 {
             return None;
         }
         let entry = self.pages[at].take();
-        if self.used == 0 {
-            // Free the memory of the table.
-            (self.pages, self.open) = (Vec::new(), Vec::new());
+        while let Some(None) = self.pages.last() {
+            self.pages.pop();
+            self.open.remove(&self.pages.len());
+        }
+        if self.pages.is_empty() {
+            self.pages.shrink_to_fit();
         }
         entry.map(|entry| entry.page)
     }

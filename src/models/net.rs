@@ -186,6 +186,27 @@ fn an_event_finds_the_waiter_of_a_poll_function() {
     });
 }
 
+/// The tasks of a slot's last descriptor are woken late, while the next one waits: it waits again.
+#[test]
+fn a_late_wake_of_a_slots_last_descriptor_costs_the_next_one_nothing() {
+    explore(2, || {
+        let socket = Socket::drained();
+        let last = Acquisition::new(socket.readiness.read.wait(), Location::caller());
+        let mut last = Box::pin(last);
+        assert!(poll_once_acquisition(last.as_mut()).is_pending());
+        assert!(socket.readiness.read.set(READY));
+        drop(last);
+        let late = socket.clone();
+        let late = thread::spawn(move || late.readiness.read.wake_all());
+        socket.readiness.reset();
+        let other = socket.clone();
+        let kernel = thread::spawn(move || other.arrive(READY));
+        assert_eq!(socket.read(64), 1);
+        kernel.join().unwrap();
+        late.join().unwrap();
+    });
+}
+
 /// The end of the runtime wakes a wait at any moment.
 #[test]
 fn the_end_of_the_runtime_wakes_a_wait() {

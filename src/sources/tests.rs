@@ -1,21 +1,24 @@
 //! The table of descriptors: slots that are used again, and late events.
 
 use std::collections::VecDeque;
-use std::os::unix::net::UnixStream;
+use std::panic::Location;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker};
+
+use mio::net::UnixStream;
 
 use super::{PLACE_BITS, Registered, SLOTS, Sources, Watch};
 use crate::netpoll::{ENDED, Event, READY};
-use crate::readiness::Next;
+use crate::readiness::{Next, Wait};
+use crate::wait::acquire::Acquisition;
 
-type Socket = Registered<mio::net::UnixStream>;
+type Socket = Registered<UnixStream>;
 
 fn socket(sources: &Arc<Sources>) -> Socket {
     let (socket, _) = UnixStream::pair().unwrap();
-    socket.set_nonblocking(true).unwrap();
-    Registered::new(sources, mio::net::UnixStream::from_std(socket)).unwrap()
+    Registered::new(sources, socket).unwrap()
 }
 
 fn sources() -> Arc<Sources> {
@@ -89,7 +92,19 @@ fn the_table_grows_with_the_descriptors_and_is_freed_with_the_last_one() {
         assert!(pages().1 <= sockets.len());
     }
     assert_eq!(pages(), (0, 0));
-    assert_eq!(sources.table.lock().unwrap().open, []);
+    assert!(sources.table.lock().unwrap().open.is_empty());
+}
+
+/// After a burst its last descriptors shall not keep a page each.
+#[test]
+fn new_descriptors_go_to_the_first_page_with_room() {
+    let sources = sources();
+    let mut sockets: Vec<_> = (0..3 * SLOTS).map(|_| socket(&sources)).collect();
+    drop(sockets.remove(1));
+    drop(sockets.remove(SLOTS));
+    drop(sockets.pop());
+    let new: Vec<_> = (0..3).map(|_| socket(&sources)).collect();
+    assert_eq!(new.iter().map(|new| new.place() / SLOTS).collect::<Vec<_>>(), [0, 1, 2]);
 }
 
 /// The pages refer to the descriptors of the runtime, and the table to the pages.
@@ -193,4 +208,42 @@ fn a_watch_that_outlives_its_descriptor_is_harmless() {
     drop(watch);
     sources.deliver(&[Event { token: token(&new), read: READY, write: 0 }]);
     assert_eq!(count.0.load(SeqCst), 1);
+}
+
+/// A future that was leaked stays in the queue of its slot: between the waiters of later
+/// descriptors, and when the page is freed.
+#[test]
+fn a_leaked_wait_costs_later_descriptors_of_its_slot_no_wake() {
+    fn poll<'a>(wait: Pin<&mut Acquisition<'a, Wait<'a>, ()>>, count: &Arc<Count>) -> Poll<()> {
+        wait.poll(&mut Context::from_waker(&Waker::from(count.clone())))
+    }
+    let sources = sources();
+    let [leaked, own] = [(); 2].map(|()| Arc::new(Count::default()));
+    let mut places = Vec::new();
+    // It keeps the page.
+    let other = socket(&sources);
+    for round in 1..4 {
+        let socket = socket(&sources);
+        places.push(socket.place());
+        let read = &socket.readiness().read;
+        assert!(matches!(read.next(), Next::Try(_)));
+        let mut waits =
+            [(); 3].map(|()| Box::pin(Acquisition::new(read.wait(), Location::caller())));
+        for (wait, count) in waits.iter_mut().zip([&own, &leaked, &own]) {
+            assert!(poll(wait.as_mut(), count).is_pending());
+        }
+        let [given_up, lost, mut waits] = waits;
+        drop(given_up);
+        std::mem::forget(lost);
+        sources.deliver(&[Event { token: token(&socket), read: READY, write: 0 }]);
+        assert_eq!((own.0.load(SeqCst), leaked.0.load(SeqCst)), (round, 2 * round - 1));
+        assert!(poll(waits.as_mut(), &own).is_ready());
+        assert!(matches!(read.next(), Next::Try(_)));
+        let mut lost = Box::pin(Acquisition::new(read.wait(), Location::caller()));
+        assert!(poll(lost.as_mut(), &leaked).is_pending());
+        std::mem::forget(lost);
+    }
+    assert_eq!(places, [1; 3]);
+    drop(other);
+    assert_eq!(sources.table.lock().unwrap().pages.len(), 0);
 }
