@@ -254,7 +254,7 @@ impl SleepLock {
 
 /// The number of sleepers for which a bucket has room from the beginning.
 #[cfg_attr(gopark_loom, allow(dead_code))]
-const ROOM: usize = 8;
+const ROOM: usize = 4;
 
 /// The state of a [`Sleeper`].
 ///
