@@ -232,11 +232,12 @@ impl Error for SignalError {}
 ///     use gopark::{chan, select, signal};
 ///
 ///     let (_tx, requests) = chan::unbuffered::<u32>();
+///     let mut interrupt = std::pin::pin!(signal::ctrl_c());
 ///     # std::thread::spawn(|| unsafe { libc::kill(libc::getpid(), libc::SIGINT) });
 ///     loop {
 ///         select! {
 ///             Some(request) = requests.recv() => println!("{request}"),
-///             _ = signal::ctrl_c() => break, // shut down
+///             _ = &mut interrupt => break, // shut down
 ///         }
 ///     }
 /// });
