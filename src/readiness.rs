@@ -222,7 +222,7 @@ impl Direction {
 
     /// Sets bits. Returns true if the caller must wake all waiting tasks.
     #[inline]
-    fn set(&self, bits: u8) -> bool {
+    pub(crate) fn set(&self, bits: u8) -> bool {
         if bits == 0 {
             return false;
         }
