@@ -1263,7 +1263,7 @@ impl Executor {
     }
 
     /// Retakes processors from workers that have been in one poll for too long, if there is work
-    /// for the processors.
+    /// for the processors, or if the workers are in a blocking form.
     ///
     /// A worker that sleeps in a system call loses its processor. A worker that computes loses it
     /// later, and only if no other worker makes progress. Otherwise one more worker would only
@@ -1283,9 +1283,9 @@ impl Executor {
             let clock = unsafe { &*worker.clock.get() };
             let has_next = !worker.run_next.seems_empty();
             let work_waits = has_next || !processor.queue.is_empty() || !self.global.is_empty();
+            let is_wanted = work_waits || worker.watched.blocks();
             let is_polling = !worker.running.get().is_null();
-            let doing =
-                worker.watched.look(processor, clock, (now, passed), is_polling, work_waits);
+            let doing = worker.watched.look(processor, clock, (now, passed), is_polling, is_wanted);
             match doing {
                 Doing::Progress if starving && self.revoke(sched, processor) => {
                     // The worker, whose poll is short, runs the job.
@@ -1293,7 +1293,7 @@ impl Executor {
                     (progress, starving) = (true, false);
                 }
                 Doing::Progress => progress = true,
-                _ if !work_waits || processor.stays_kept() => {}
+                _ if !is_wanted || processor.stays_kept() => {}
                 Doing::Busy => wants_thief |= has_next,
                 Doing::Sleeps => stuck.push((processor, None)),
                 Doing::Computes(waited) => stuck.push((processor, Some(waited))),

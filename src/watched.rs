@@ -1,7 +1,7 @@
 //! The monitor's observations of a worker.
 
 use std::cell::Cell;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::clock::Time;
@@ -16,13 +16,17 @@ pub(crate) const STUCK: Duration = Duration::from_millis(10);
 /// woken twice while a thread starts, which looks like a long poll.
 const JUDGED: Duration = Duration::from_micros(500);
 
-/// The monitor's state for one worker, from one check to the next. Guarded by the scheduler's lock.
+/// The monitor's state for one worker, from one check to the next. Guarded by the scheduler's lock,
+/// unless it is atomic.
 #[derive(Debug)]
 pub(crate) struct Watched {
     /// What the worker had done by the last check. `None` before the first one.
     last: Cell<Option<Work>>,
-    /// Since when the worker has been in one poll while work waits, and the CPU time then.
+    /// Since when the worker has been in one poll while its processor is wanted, and the CPU
+    /// time then.
     since: Cell<Option<(Time, Duration)>>,
+    /// The worker is in a blocking form.
+    blocks: AtomicBool,
 }
 
 /// What the worker does, as a check finds it.
@@ -32,15 +36,26 @@ pub(crate) enum Doing {
     Progress,
     /// It has been in one poll since the last check.
     Busy,
-    /// It sleeps in a poll, and work waits.
+    /// It sleeps in a poll, and its processor is wanted.
     Sleeps,
-    /// It has computed in one poll for that long, and work waits.
+    /// It has computed in one poll for that long, and its processor is wanted.
     Computes(Duration),
 }
 
 impl Watched {
     pub(crate) const fn new() -> Self {
-        Self { last: Cell::new(None), since: Cell::new(None) }
+        Self { last: Cell::new(None), since: Cell::new(None), blocks: AtomicBool::new(false) }
+    }
+
+    /// Records whether the worker is in a blocking form. Called by the worker.
+    pub(crate) fn set_blocks(&self, blocks: bool) {
+        self.blocks.store(blocks, Ordering::Relaxed);
+    }
+
+    /// Returns true if the worker is in a blocking form. Then it loses its processor as if work
+    /// waited: while it has one, the runtime is not at rest.
+    pub(crate) fn blocks(&self) -> bool {
+        self.blocks.load(Ordering::Relaxed)
     }
 
     /// Forgets since when the worker has been in one poll, because it had no processor meanwhile.
@@ -58,7 +73,7 @@ impl Watched {
         clock: &ThreadClock,
         (now, passed): (Time, Duration),
         is_polling: bool,
-        work_waits: bool,
+        is_wanted: bool,
     ) -> Doing {
         let cpu = clock.cpu_time();
         let work = Work {
@@ -72,8 +87,8 @@ impl Watched {
             processor.adapt(&done, passed);
         }
         let moved = done.is_none_or(|done| done.polls != 0) || !is_polling;
-        let since = self.since.replace(work_waits.then_some((now, cpu)));
-        let Some((since, then)) = since.filter(|_| work_waits && !moved) else {
+        let since = self.since.replace(is_wanted.then_some((now, cpu)));
+        let Some((since, then)) = since.filter(|_| is_wanted && !moved) else {
             return if moved { Doing::Progress } else { Doing::Busy };
         };
         self.since.set(Some((since, then)));

@@ -6,7 +6,7 @@
 use std::future::{pending, poll_fn};
 use std::io::Read;
 use std::process::{Command, ExitCode, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::task::{Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -334,6 +334,23 @@ fn goroutines_that_block_their_threads() {
         let _held = mutex.lock().await;
         gosched().await;
         rx.recv_blocking(); // receive: blocks a worker
+    });
+}
+
+/// When it blocks, a timer is armed, so it keeps its processor. The timer fires at the other one,
+/// and from then on there is no work for which the monitor would take the first.
+fn a_goroutine_that_blocks_its_thread_while_a_timer_is_armed() {
+    let rt = Runtime::builder().gomaxprocs(2).build().unwrap();
+    rt.block_on(async {
+        let (_tx, rx) = chan::unbuffered::<u8>();
+        let (started, starts) = mpsc::channel();
+        go(async move {
+            started.send(()).unwrap();
+            sleep(Duration::from_millis(500)).await; // asleep: while the main is blocked
+        });
+        starts.recv().unwrap(); // The other worker runs it.
+        thread::sleep(Duration::from_millis(50)); // asleep: until it has armed the timer
+        rx.recv_blocking(); // receive: blocks next to a timer
     });
 }
 
@@ -828,6 +845,16 @@ const SCENARIOS: &[Scenario] = &[
             ended.has_once(&format!("and more] at {}, ", site("receive: blocks a worker")));
             ended.has_once(" [sync.Mutex.Lock, ");
             ended.has_once(&format!("and more] at {}, ", site("lock: blocks")));
+        },
+    ),
+    scenario(
+        "a_goroutine_that_blocks_its_thread_while_a_timer_is_armed_is_found_stuck",
+        "",
+        a_goroutine_that_blocks_its_thread_while_a_timer_is_armed,
+        |ended| {
+            ended.has_once(ASLEEP);
+            ended.has_once(" (main) [chan receive, ");
+            ended.has_once(&format!(" at {}, ", site("receive: blocks next to a timer")));
         },
     ),
     scenario(

@@ -93,8 +93,8 @@ impl Executor {
     }
 
     /// Runs `f`, which blocks this thread. Otherwise a goroutine that blocks its thread would hide
-    /// that the runtime is at rest. If there is work for the processor, the monitor takes it from
-    /// the worker, unless the thread is woken soon.
+    /// that the runtime is at rest. If there is work for the processor, or a timer, the monitor
+    /// takes it from the worker, unless the thread is woken soon.
     ///
     /// A rest begins anew when the thread blocks and when it no longer does: a thread without a
     /// processor does not show in the polls.
@@ -104,7 +104,9 @@ impl Executor {
         let end_rest = || Worker::with(|w| w.home.get()).into_iter().for_each(Self::end_rest);
         let lent = Worker::with(lend);
         end_rest();
+        Worker::with(|w| w.watched.set_blocks(true));
         f();
+        Worker::with(|w| w.watched.set_blocks(false));
         end_rest();
         Self::take_back(lent);
     }

@@ -244,7 +244,8 @@ impl<T> fmt::Debug for Sender<T> {
 ///
 /// # Panics
 ///
-/// If the receiver is polled after it has completed.
+/// If the receiver is polled after it has completed, or after [`try_recv`](Self::try_recv) has
+/// returned the value.
 ///
 /// # Examples
 ///
@@ -327,6 +328,10 @@ impl<T> Receiver<T> {
     /// # Errors
     ///
     /// [`RecvError`], if the sender has been dropped, or the receiver closed, before a send.
+    ///
+    /// # Panics
+    ///
+    /// If the value has been received already.
     ///
     /// # Examples
     ///
