@@ -42,10 +42,10 @@ fn judge_alone() {
     let policies: Vec<_> =
         rest.calling.iter().map(|(_, policy)| from_environment().unwrap_or(*policy)).collect();
     let asks = policies.contains(&OnDeadlock::Report);
-    let is_closed = is_closed(&rest);
+    let closed = is_closed(&rest);
     let is_known = LAST.load(Ordering::Relaxed) >= rest.since.as_nanos();
     if is_known
-        || !is_closed && (!asks || rest.is_polled)
+        || !closed && (!asks || rest.is_polled)
         || policies.iter().all(|policy| *policy == OnDeadlock::Ignore)
     {
         return;
@@ -60,9 +60,7 @@ fn judge_alone() {
     // A main that is missing is about to enter its runtime, or its thread is about to return from
     // `block_on`.
     let mains = goroutines.iter().filter(|goroutine| goroutine.is_main).count();
-    if is_closed
-        && goroutines.iter().all(|goroutine| waits_for_us(goroutine) || is_asked(goroutine))
-    {
+    if closed && goroutines.iter().all(|goroutine| waits_for_us(goroutine) || is_asked(goroutine)) {
         let asked =
             goroutines.iter().filter(|goroutine| is_asked(goroutine) || has_answered(goroutine));
         let before = asked.map(|goroutine| (goroutine.id, goroutine.state)).collect();
@@ -72,16 +70,19 @@ fn judge_alone() {
             return;
         }
     }
-    let is_proved = is_closed && goroutines.iter().all(waits_for_us);
+    let is_proved = closed && goroutines.iter().all(waits_for_us);
     // When the goroutines were asked, nothing outside could wake them. So an answer has started a
     // thread, or waits for a descriptor.
-    if !is_closed && Executor::all().filter(|executor| executor.rest_begins_anew()).count() != 0 {
+    if !closed && Executor::all().filter(|executor| executor.rest_begins_anew()).count() != 0 {
         return;
     }
     if mains < rest.mains
         || !is_proved && !asks
         || Rest::of_all()
             .is_none_or(|now| (now.since, now.blocked) != (rest.since, rest.blocked))
+        // A thread of this crate counts before it is started. So one that was being started could
+        // take the place of another one that runs: the second count is of the same threads.
+        || is_proved && !is_closed(&rest)
         // The monitor of another runtime has reported this rest already.
         || LAST.fetch_max(rest.since.as_nanos(), Ordering::Relaxed) >= rest.since.as_nanos()
     {
