@@ -47,7 +47,6 @@ struct Table {
     /// The pages with a free slot, or without slots because all were free. The first one is used
     /// next, so that few pages stay for the last descriptors.
     open: BTreeSet<usize>,
-    used: usize,
     generations: usize,
     /// The runtime has ended.
     is_over: bool,
@@ -180,7 +179,6 @@ impl Table {
         entry.slots[slot] = Slotted { generation: self.generations as u32, fd };
         entry.page.slots[slot].reset();
         entry.used += 1;
-        self.used += 1;
         if entry.used == SLOTS {
             self.open.remove(&at);
         }
@@ -196,7 +194,6 @@ impl Table {
         entry.slots[slot] = FREE;
         self.open.insert(at);
         entry.used -= 1;
-        self.used -= 1;
         if entry.used > 0 {
             return None;
         }
@@ -211,13 +208,9 @@ impl Table {
         entry.map(|entry| entry.page)
     }
 
-    /// Returns the descriptors of some pages.
-    fn all(&self, pages: std::ops::Range<usize>) -> impl Iterator<Item = Found<'_>> {
-        let pages = pages.start.min(self.pages.len())..pages.end.min(self.pages.len());
-        self.pages[pages].iter().flatten().flat_map(|Entry { page, slots, .. }| {
-            let used = slots.iter().enumerate().filter(|(_, slot)| slot.generation != 0);
-            used.map(move |(slot, Slotted { fd, .. })| Found { page, slot, fd: *fd })
-        })
+    /// Returns all descriptors.
+    fn all(&self) -> impl Iterator<Item = Found<'_>> {
+        self.pages.iter().flatten().flat_map(Entry::all)
     }
 }
 
@@ -225,6 +218,12 @@ impl Entry {
     fn new(sources: Arc<Sources>) -> Self {
         let slots = std::array::from_fn(|_| Readiness::new());
         Self { page: Arc::new(Page { slots, sources }), slots: [FREE; SLOTS], used: 0 }
+    }
+
+    /// Returns the descriptors of the page.
+    fn all(&self) -> impl Iterator<Item = Found<'_>> {
+        let used = self.slots.iter().enumerate().filter(|(_, slot)| slot.generation != 0);
+        used.map(|(slot, Slotted { fd, .. })| Found { page: &self.page, slot, fd: *fd })
     }
 }
 
@@ -307,7 +306,7 @@ impl Sources {
 
     /// Returns true if a task waits for a descriptor.
     pub(crate) fn is_waited_for(&self) -> bool {
-        lock(&self.table).all(0..usize::MAX).any(|found| found.readiness().is_waited_for())
+        lock(&self.table).all().any(|found| found.readiness().is_waited_for())
     }
 
     /// Calls `f` with each internet socket for which tasks wait, and the addresses of the tasks.
@@ -320,7 +319,8 @@ impl Sources {
                 if at >= table.pages.len() {
                     return;
                 }
-                for found in table.all(at..at + BLOCK) {
+                let pages = table.pages.iter().skip(at).take(BLOCK).flatten();
+                for found in pages.flat_map(Entry::all) {
                     let mut tasks = Vec::new();
                     found.readiness().each_task(|task| tasks.push(task));
                     if !tasks.is_empty() {
@@ -341,7 +341,7 @@ impl Sources {
         let pages = {
             let mut table = lock(&self.table);
             table.is_over = true;
-            table.all(0..usize::MAX).for_each(|found| found.readiness().end());
+            table.all().for_each(|found| found.readiness().end());
             table.pages.iter().flatten().map(|entry| entry.page.clone()).collect::<Vec<_>>()
         };
         // Nothing waits at a free slot.
@@ -355,7 +355,7 @@ const BLOCK: usize = 2;
 
 impl fmt::Debug for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Table").field("used", &self.used).finish_non_exhaustive()
+        f.debug_struct("Table").field("used", &self.all().count()).finish_non_exhaustive()
     }
 }
 
@@ -381,9 +381,13 @@ impl<S: Registrable> Registered<S> {
 
     /// Deregisters the descriptor and returns it.
     pub(crate) fn into_io(mut self) -> S {
-        let mut io = self.io.take().expect("only this function takes it");
+        self.deregister().expect("only this function takes it")
+    }
+
+    fn deregister(&mut self) -> Option<S> {
+        let mut io = self.io.take()?;
         self.sources().deregister(&mut io, self.place());
-        io
+        Some(io)
     }
 
     fn place(&self) -> usize {
@@ -409,10 +413,8 @@ impl<S: Registrable> Registered<S> {
 
 impl<S: Registrable> Drop for Registered<S> {
     fn drop(&mut self) {
-        if let Some(mut io) = self.io.take() {
-            // It closes after its removal from the table.
-            self.sources().deregister(&mut io, self.place());
-        }
+        // It closes after its removal from the table.
+        drop(self.deregister());
     }
 }
 
