@@ -119,7 +119,7 @@ const START_PATIENCE: Duration = Duration::from_secs(1);
 /// workers than processors.
 const KEEP_PARKED: Duration = Duration::from_secs(1);
 /// Checks of all queues before an idle worker parks: a few microseconds.
-const SPINS: usize = 100;
+const SPINS: u32 = 100;
 /// The monitor fires a timer once it is this late.
 const OVERDUE: Duration = Duration::from_millis(2);
 /// How long dropping a runtime waits for goroutines that block their thread.
@@ -751,11 +751,15 @@ impl Executor {
     /// Spins for about one thread wake-up, so that work submitted meanwhile needs no unpark.
     #[inline(never)]
     fn spin_for_work(&self) -> bool {
-        self.spin_after_search(|| {
-            (0..SPINS).any(|_| {
-                std::hint::spin_loop();
-                self.has_work()
-            })
+        self.spin_after_search(|| self.spin(SPINS))
+    }
+
+    /// Pauses so many times, and looks for work after each. Returns true if there is some.
+    #[inline]
+    fn spin(&self, pauses: u32) -> bool {
+        (0..pauses).any(|_| {
+            std::hint::spin_loop();
+            self.has_work()
         })
     }
 

@@ -103,12 +103,8 @@ impl Executor {
     /// Checks for events and for work for a short time. Returns true if there were some.
     fn spin_for_events(&'static self, sources: &Sources, processor: &'static Processor) -> bool {
         let until = clock::coarse_now().after(SPIN);
-        let pause = || {
-            std::hint::spin_loop();
-            self.has_work()
-        };
         loop {
-            if (0..PAUSES).any(|_| pause()) || self.harvest(sources, processor) {
+            if self.spin(PAUSES) || self.harvest(sources, processor) {
                 return true;
             }
             if clock::coarse_now() >= until {
