@@ -52,9 +52,8 @@ fn a_look_finds_each_once_and_keeps_their_order() {
         for _ in 0..2 {
             let (soon, mut seen) = (std::cell::Cell::new(0), Vec::new());
             // SAFETY: this thread alone knows the queue.
-            queue
-                .owner(unsafe { queue.own().claim() })
-                .each(|_| soon.set(soon.get() + 1), |item| seen.push(*item));
+            let own = unsafe { queue.own().claim() };
+            queue.owner(own).each(|_| soon.set(soon.get() + 1), |item| seen.push(*item));
             assert_eq!((&seen, soon.get()), (&expected, len + len.saturating_sub(IN_HAND)));
         }
         assert_eq!(drain(&queue), expected);

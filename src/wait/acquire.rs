@@ -205,18 +205,22 @@ impl<'a, M: Mode> Waiting<'a, M> {
     #[cfg(feature = "net")]
     #[inline]
     pub(crate) fn restart(self: Pin<&mut Self>) {
-        assert!(!self.is_waiting(), "there is no waiter");
-        // SAFETY: nothing is moved out, and there is no waiter that must not move.
-        unsafe { self.get_unchecked_mut() }.stage = Stage::New;
+        self.skip_to(Stage::New);
     }
 
     /// Completes, without a wait.
     #[cfg(feature = "net")]
     #[inline]
     pub(crate) fn finish(self: Pin<&mut Self>) {
+        self.skip_to(Stage::Done);
+    }
+
+    #[cfg(feature = "net")]
+    #[inline]
+    fn skip_to(self: Pin<&mut Self>, stage: Stage<M::Data>) {
         assert!(!self.is_waiting(), "there is no waiter");
-        // SAFETY: as above.
-        unsafe { self.get_unchecked_mut() }.stage = Stage::Done;
+        // SAFETY: nothing is moved out, and there is no waiter that must not move.
+        unsafe { self.get_unchecked_mut() }.stage = stage;
     }
 
     #[inline(always)]

@@ -9,8 +9,8 @@
 //! Nodes are accessed only through raw pointers: no reference to a node exists while another thread
 //! may write its links.
 //!
-//! An [`EntryList`] can be used by safe code: whoever has it exclusively holds the lock, and the
-//! proof of L1 is in the [`Lent`] with which an entry is linked.
+//! An [`EntryList`] can be used by safe code. Its lock is held by the code that has it exclusively,
+//! and the proof of L1 is the [`Lent`] with which an entry is linked.
 
 use std::ops::Deref;
 use std::process;
